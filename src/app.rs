@@ -1,0 +1,1 @@
+//! Builds the parts and starts them: the only place that knows them all.

@@ -1,0 +1,409 @@
+//! The checked configuration: what the rest of the relay reads. Every value here is one that makes sense; what does
+//! not never gets this far.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{AddressPattern, DomainPattern, Glob, Rate, Secret, Size};
+use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
+
+/// Everything, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    /// In the order of the table.
+    pub routes: Vec<Arc<Route>>,
+    pub providers: Vec<Arc<Provider>>,
+}
+
+/// `waypost.yaml`.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// What the relay calls itself in greetings, EHLO, trace fields and DSNs.
+    pub hostname: Domain,
+    pub listeners: Vec<Listener>,
+    pub tls: Option<TlsFiles>,
+    pub users: Vec<User>,
+    pub queue: QueueSettings,
+    /// Empty: the system's resolvers.
+    pub nameservers: Vec<SocketAddr>,
+    pub log: LogSettings,
+    /// How long attempts in flight may still take after SIGTERM.
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub name: String,
+    pub address: SocketAddr,
+    pub tls: ListenerTls,
+    pub authentication: Authentication,
+    /// Who may relay without authentication. Default: loopback.
+    pub allow: Vec<IpNet>,
+    pub max_message_size: Size,
+    pub max_connections: usize,
+    /// Recipients of one transaction.
+    pub max_recipients: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerTls {
+    None,
+    StartTls,
+    Implicit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    None,
+    Optional,
+    Required,
+}
+
+/// PEM files, resolved against the configuration directory.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct User {
+    pub name: String,
+    /// An argon2 hash in PHC form (`$argon2id$…`).
+    pub password: Secret,
+    /// What the user may give as reverse-path; empty: anything.
+    pub senders: Vec<AddressPattern>,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    pub path: PathBuf,
+    pub retry: Vec<Duration>,
+    pub expire: Duration,
+    /// When a sender is told of a delay; `None`: never.
+    pub warn_after: Option<Duration>,
+    /// Below this much free disk space, new mail gets 452 so that outcomes can still be written.
+    pub min_free: Size,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// `None`: text on a terminal, JSON otherwise.
+    pub format: Option<LogFormat>,
+    /// A `tracing` filter directive, such as `info` or `waypost=debug`.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// One row of the routing table.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub name: RouteName,
+    /// File and line, for messages about it.
+    pub place: Place,
+    /// All must hold; empty takes all mail.
+    pub conditions: Vec<Condition>,
+    /// The `owner` of its file: ANDed with the conditions.
+    pub owner: Vec<Condition>,
+    pub action: Action,
+    pub limit: Option<Limit>,
+    pub concurrency: Option<usize>,
+    pub priority: Priority,
+    pub residency: Option<String>,
+    /// The least TLS that each provider of the chain must use.
+    pub tls: Option<TlsFloor>,
+    /// `None`: the queue's.
+    pub expire: Option<Duration>,
+    pub retry: Option<Vec<Duration>>,
+    pub on_throttle: OnThrottle,
+    pub on_unknown: OnUnknown,
+    pub sticky: Sticky,
+}
+
+/// File, line and column (1-based) of something in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub file: Arc<str>,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// One key of a `match`: negated by `not`, and then the OR of its values.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    pub negated: bool,
+    pub test: Test,
+}
+
+#[derive(Debug, Clone)]
+pub enum Test {
+    Sender(Vec<AddressPattern>),
+    SenderDomain(Vec<DomainPattern>),
+    Recipient(Vec<AddressPattern>),
+    RecipientDomain(Vec<DomainPattern>),
+    Listener(Vec<Glob>),
+    Client(Vec<IpNet>),
+    User(Vec<Glob>),
+    /// Each named field must have a value that matches one of its globs.
+    Header(Vec<(String, Vec<Glob>)>),
+    Size(SizeTest),
+}
+
+/// `">10MiB"`, `"<=1MB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeTest {
+    pub order: SizeOrder,
+    pub size: Size,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeOrder {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Tiers in order; each a set of providers with weights.
+    Deliver(Vec<Tier>),
+    Reject(Rejection),
+    Hold {
+        reason: String,
+    },
+    Discard,
+}
+
+/// Providers that share traffic by weight; each covers for the others. Never empty, no weight is 0.
+#[derive(Debug, Clone)]
+pub struct Tier(pub Vec<(ProviderName, u32)>);
+
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// 4yz or 5yz.
+    pub code: u16,
+    pub status: EnhancedStatus,
+    pub text: String,
+}
+
+/// `rate`, `burst` and `per`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub rate: Rate,
+    /// How many may pass at once after a rest; at least 1.
+    pub burst: u32,
+    pub per: Per,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Per {
+    #[default]
+    Message,
+    Recipient,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Priority {
+    Bulk,
+    #[default]
+    Normal,
+    High,
+}
+
+/// What a route with `tls` asks of its chain. Ordered: each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsFloor {
+    /// Encrypted, whoever the peer is.
+    Require,
+    /// Encrypted, and the certificate names the peer.
+    Verify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnThrottle {
+    #[default]
+    Wait,
+    Failover,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnknown {
+    #[default]
+    Next,
+    Wait,
+    Hold,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sticky {
+    #[default]
+    Message,
+    Recipient,
+}
+
+/// A named way out.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    pub name: ProviderName,
+    pub place: Place,
+    pub transport: Transport,
+    /// Where the provider says its data stays (`eu`, `us`): what `residency` is checked against.
+    pub region: Option<String>,
+    pub limit: Option<Limit>,
+    /// Attempts at one time.
+    pub concurrency: usize,
+    pub quota: Option<Quota>,
+    pub breaker: BreakerSettings,
+    pub timeout: Timeouts,
+}
+
+/// So many messages a span, counted from the first one of the span; survives a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    pub messages: u64,
+    pub span: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerSettings {
+    pub failures: u32,
+    pub within: Duration,
+    pub probe_after: Duration,
+    pub probe_max: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// For each command's reply, or for an API's answer.
+    pub command: Duration,
+    /// For the content's transfer and the reply to it.
+    pub content: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub enum Transport {
+    Mx(MxSettings),
+    Smtp(SmtpSettings),
+    SendGrid(SendGridSettings),
+    Mailgun(MailgunSettings),
+    Ses(SesSettings),
+    Maildir(MaildirSettings),
+}
+
+#[derive(Debug, Clone)]
+pub struct MxSettings {
+    pub tls: MxTls,
+    pub port: u16,
+    /// Connections to one destination domain at one time.
+    pub destination_concurrency: usize,
+    /// Trusted beside the system's roots, for `verify`.
+    pub ca: Option<PathBuf>,
+    pub source: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MxTls {
+    None,
+    Opportunistic,
+    Require,
+    Verify,
+}
+
+#[derive(Debug, Clone)]
+pub struct SmtpSettings {
+    pub host: String,
+    pub port: u16,
+    pub tls: SmtpTls,
+    pub credentials: Option<Credentials>,
+    pub ca: Option<PathBuf>,
+    pub source: Option<IpAddr>,
+    /// Whose reply texts mean provider trouble.
+    pub flavor: Option<Flavor>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    None,
+    /// TLS where offered, certificate unchecked.
+    Opportunistic,
+    /// TLS or no mail; the certificate is checked.
+    StartTls,
+    Implicit,
+}
+
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    pub username: String,
+    pub password: Secret,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavor {
+    SendGrid,
+    Mailgun,
+    Ses,
+}
+
+#[derive(Debug, Clone)]
+pub struct SendGridSettings {
+    pub api_key: Secret,
+    /// Scheme and host, from `region` or `endpoint`, without a final slash.
+    pub endpoint: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct MailgunSettings {
+    pub api_key: Secret,
+    pub endpoint: String,
+    pub domain: Domain,
+}
+
+#[derive(Debug, Clone)]
+pub struct SesSettings {
+    pub region: String,
+    /// `None`: the region's own.
+    pub endpoint: Option<String>,
+    /// `None`: the SDK's default chain.
+    pub credentials: Option<SesCredentials>,
+    pub configuration_set: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct SesCredentials {
+    pub access_key_id: String,
+    pub secret_access_key: Secret,
+}
+
+#[derive(Debug, Clone)]
+pub struct MaildirSettings {
+    pub path: PathBuf,
+}
+
+/// An entry of `tests` in a route file.
+#[derive(Debug, Clone)]
+pub struct RouteTest {
+    pub place: Place,
+    pub from: String,
+    pub to: Vec<String>,
+    pub user: Option<String>,
+    pub client: Option<IpAddr>,
+    pub listener: Option<String>,
+    pub headers: BTreeMap<String, String>,
+    pub size: Option<Size>,
+    /// The route that each recipient must take.
+    pub routes: BTreeMap<String, String>,
+    pub chain: Option<Vec<String>>,
+}

@@ -1,0 +1,22 @@
+//! The things of mail that every floor speaks of. Pure: no I/O, no clock.
+
+mod address;
+mod diagnosis;
+mod domain;
+mod envelope;
+mod header;
+mod mid;
+mod name;
+mod trace;
+
+pub use address::{Address, AddressError};
+pub use diagnosis::{Diagnosis, EnhancedStatus, Severity};
+pub use domain::{Domain, DomainError};
+pub use envelope::{BodyKind, DsnRequest, Envelope, Notify, Orcpt, Origin, Recipient, Ret};
+pub use header::{Field, HeaderSection};
+pub use mid::{Mid, MidError, MidSource};
+pub use name::{ProviderName, RouteName};
+pub use trace::{Protocol, Received, date};
+
+/// Wall time, to the millisecond where it is stored.
+pub use jiff::Timestamp;
