@@ -199,6 +199,7 @@ pub struct Client {
     state: State,
     replies: Replies,
     offered: Capabilities,
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -222,7 +223,8 @@ enum State {
 impl Client {
     /// A session on a fresh connection: the server speaks first.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, state: State::ExpectGreeting, replies: Replies::default(), offered: Capabilities::default() }
+        let (replies, offered) = (Replies::default(), Capabilities::default());
+        Self { settings, state: State::ExpectGreeting, replies, offered, taken: 0 }
     }
 
     pub fn offered(&self) -> &Capabilities {
@@ -235,6 +237,11 @@ impl Client {
 
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
+    }
+
+    /// Replies taken so far: each one starts the wait for the next anew.
+    pub fn replies_taken(&self) -> u64 {
+        self.taken
     }
 
     /// Where the dialogue stands: what a time-out would be a time-out of.
@@ -317,6 +324,7 @@ impl Client {
     }
 
     fn reply(&mut self, reply: Reply, octets: &mut BytesMut, out: &mut Vec<Action>) {
+        self.taken += 1;
         match self.take() {
             State::ExpectGreeting => {
                 self.state = State::ExpectGreeting;
