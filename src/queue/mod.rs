@@ -6,6 +6,8 @@
 //! - one writer owns the write transaction and commits whatever gathered while the previous commit was being synced;
 //! - a claim is a lease in memory: after a crash all that was not settled is due again.
 
+mod content;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Size;
 use crate::mail::{Diagnosis, Domain, Envelope, Mid, ProviderName, RouteName, Timestamp};
+
+pub use content::Content;
 
 /// Where recipients wait: those of one lane go the same way, so what holds back one holds back all of it, and
 /// nothing else. On disk the due index is ordered by lane.
@@ -172,38 +176,6 @@ impl Spool {
         todo!()
     }
     pub async fn finish(self) -> Result<Spooled, QueueError> {
-        todo!()
-    }
-}
-
-/// A message's content for reading. Cheap to clone; reads nothing until asked.
-#[derive(Clone)]
-pub struct Content {/* the queue helper fills this in */}
-
-impl Content {
-    /// Content that lies in memory.
-    pub fn memory(octets: Bytes, header_size: usize) -> Self {
-        let _ = (octets, header_size);
-        todo!()
-    }
-    /// Octets in all.
-    pub fn size(&self) -> u64 {
-        todo!()
-    }
-    pub fn header_size(&self) -> usize {
-        todo!()
-    }
-    /// The header section, empty line included.
-    pub async fn header(&self) -> Result<Bytes, QueueError> {
-        todo!()
-    }
-    /// The pieces in order, the header section first; `None` behind the last.
-    pub async fn chunk(&self, n: u32) -> Result<Option<Bytes>, QueueError> {
-        let _ = n;
-        todo!()
-    }
-    /// All of it, for transports that need it whole.
-    pub async fn all(&self) -> Result<Bytes, QueueError> {
         todo!()
     }
 }
