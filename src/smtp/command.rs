@@ -154,10 +154,9 @@ fn auth(argument: &str) -> Result<Command, Fault> {
     let mut words = argument.split_ascii_whitespace();
     let (mechanism, initial) = (words.next(), words.next());
     match (mechanism, words.next()) {
-        (Some(mechanism), None) => Ok(Command::Auth {
-            mechanism: mechanism.to_ascii_uppercase(),
-            initial: initial.map(str::to_owned),
-        }),
+        (Some(mechanism), None) => {
+            Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial: initial.map(str::to_owned) })
+        }
         _ => Err(Fault::Arguments("AUTH mechanism [initial-response]")),
     }
 }
@@ -241,7 +240,8 @@ mod tests {
         ] {
             assert!(sender(line).is_err(), "{line}");
         }
-        for line in ["RCPT TO:<>", "RCPT TO:", "RCPT TO:<a@b.example,c@d.example>", "RCPT TO:<x>", "RCPT FROM:<a@b.c>"] {
+        for line in ["RCPT TO:<>", "RCPT TO:", "RCPT TO:<a@b.example,c@d.example>", "RCPT TO:<x>", "RCPT FROM:<a@b.c>"]
+        {
             assert!(recipient(line).is_err(), "{line}");
         }
     }
