@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -25,6 +26,8 @@ const READ: usize = 16 * 1024;
 const READ_CONTENT: usize = 64 * 1024;
 /// Replies are sent before this many octets of them have gathered.
 const MOST_REPLIES: usize = 64 * 1024;
+/// For the last words, behind the grace that content has.
+const MARGIN: Duration = Duration::from_secs(5);
 
 struct Connection<S> {
     door: Arc<Door>,
@@ -87,9 +90,18 @@ where
     };
     let name = connection.door.listener.name.clone();
     debug!(listener = name, %client, tls, "connected");
-    match connection.run(token).await {
-        Ok(()) => debug!(listener = name, %client, "disconnected"),
-        Err(error) => debug!(listener = name, %client, %error, "connection lost"),
+    // Whatever it waits for, a peer cannot hold up the end for long.
+    let grace = connection.door.deps.timeouts.grace + MARGIN;
+    let cut_off = async {
+        token.cancelled().await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        ended = connection.run(token.clone()) => match ended {
+            Ok(()) => debug!(listener = name, %client, "disconnected"),
+            Err(error) => debug!(listener = name, %client, %error, "connection lost"),
+        },
+        () = cut_off => debug!(listener = name, %client, "cut off at shutdown"),
     }
 }
 
@@ -107,6 +119,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let deadline = self.deadline(stop_by);
             let event = tokio::select! {
                 biased;
+                // A peer that never pauses must not outrun the clock.
+                () = std::future::ready(()), if Instant::now() >= deadline => Event::TimedOut,
                 () = token.cancelled(), if stop_by.is_none() => Event::Stop,
                 read = self.wire.read(&mut self.octets) => Event::Read(read),
                 () = sleep_until(deadline) => Event::TimedOut,

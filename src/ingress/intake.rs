@@ -143,8 +143,12 @@ impl Intake {
             }
             Fate::Refuse(reply) => return Err(self.refused(reply)),
         };
-        let mut routes: Vec<RouteName> = legs.iter().map(|leg| leg.lane.route.clone()).collect();
-        routes.dedup();
+        let mut routes: Vec<RouteName> = Vec::new();
+        for leg in &legs {
+            if !routes.contains(&leg.lane.route) {
+                routes.push(leg.lane.route.clone());
+            }
+        }
         let content = match body.finish().await {
             Ok(content) => content,
             Err(error) => return Err(self.refused(of_queue(&error))),

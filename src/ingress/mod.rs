@@ -33,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::config::{Authentication, Listener, ListenerTls, Secret};
 use crate::mail::{Address, Domain, EnhancedStatus, MidSource, Severity};
-use crate::os::Clock;
+use crate::os::{self, Clock};
 use crate::queue::Queue;
 use crate::routing::Table;
 use crate::smtp::reply::Reply;
@@ -140,9 +140,7 @@ fn socket(address: SocketAddr) -> io::Result<TcpListener> {
         socket2::Type::STREAM,
         Some(socket2::Protocol::TCP),
     )?;
-    // On Windows this option would let another program take the port while it is in use.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    os::reuse_address(&socket)?;
     // `[::]` stands for every address, IPv4 too, whatever the system's default.
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mail::Timestamp;
+use crate::mail::{BodyKind, Mid, Timestamp};
 
 /// What a session did with a talk.
 #[derive(Debug, Default, PartialEq, Eq)]
