@@ -6,6 +6,6 @@ mod signal;
 mod socket;
 
 pub use clock::Clock;
-pub use file::{open_private, sync_folder};
+pub use file::{create_private, make_private_folder, open_private, sync_folder};
 pub use signal::StopRequests;
 pub use socket::reuse_address;
