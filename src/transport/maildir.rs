@@ -88,10 +88,10 @@ impl MaildirTransport {
         let text = format!("the maildir {} cannot take the message: {failed}", self.path.display());
         match failed {
             Failed::Doubtful(_) => Outcome::Unknown(Diagnosis::local(transient(3, 0), text)),
-            Failed::Io(_, error) if error.kind() == ErrorKind::FileTooLarge => {
+            Failed::Io { error, .. } if error.kind() == ErrorKind::FileTooLarge => {
                 Outcome::Unsupported(Lack::Message(Diagnosis::local(permanent(3, 4), text)))
             }
-            Failed::Io(_, error) => {
+            Failed::Io { error, .. } => {
                 let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
                 let status = if full { transient(3, 1) } else { transient(3, 0) };
                 let diagnosis = Diagnosis::local(status, text);
@@ -146,8 +146,8 @@ fn fields(attempt: &Attempt) -> String {
 /// Why there is no new file, or perhaps one.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("{}: {1}", .0.display())]
-    Io(PathBuf, io::Error),
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
     /// It stands in `new` already, may be read, and may be gone after a loss of power.
     #[error("it was written and could not be made durable: {0}")]
     Doubtful(io::Error),
@@ -169,7 +169,7 @@ impl NewFile {
     fn write(self, pieces: mpsc::Receiver<Piece>) -> Result<String, Failed> {
         let (path, unique, file) = self.create()?;
         let done = self.fill(&path, &unique, file, pieces);
-        if let Err(Failed::Io(..) | Failed::CutOff) = done {
+        if let Err(Failed::Io { .. } | Failed::CutOff) = done {
             // Not in `new`: nothing to be kept.
             let _ = fs::remove_file(&path);
         }
@@ -190,21 +190,21 @@ impl NewFile {
                     made = true;
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => last = error,
-                Err(error) => return Err(Failed::Io(path, error)),
+                Err(error) => return Err(Failed::Io { path, error }),
             }
         }
-        Err(Failed::Io(tmp, last))
+        Err(Failed::Io { path: tmp, error: last })
     }
 
     /// `cur` as well: a folder without it is no Maildir.
     fn make_folders(&self) -> Result<(), Failed> {
         for folder in ["tmp", "new", "cur"] {
             let path = self.folder.join(folder);
-            os::make_private_folder(&path).map_err(|error| Failed::Io(path, error))?;
+            os::make_private_folder(&path).map_err(|error| Failed::Io { path, error })?;
         }
         let above = self.folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         for folder in [&self.folder, above] {
-            os::sync_folder(folder).map_err(|error| Failed::Io(folder.to_owned(), error))?;
+            os::sync_folder(folder).map_err(|error| Failed::Io { path: folder.to_owned(), error })?;
         }
         Ok(())
     }
@@ -216,7 +216,7 @@ impl NewFile {
         mut file: fs::File,
         mut pieces: mpsc::Receiver<Piece>,
     ) -> Result<String, Failed> {
-        let failed = |error| Failed::Io(path.to_owned(), error);
+        let failed = |error| Failed::Io { path: path.to_owned(), error };
         let mut size = self.fields.len() as u64;
         file.write_all(self.fields.as_bytes()).map_err(failed)?;
         loop {

@@ -9,12 +9,13 @@ mod hosts;
 mod http;
 mod maildir;
 mod mailgun;
+mod mime;
 mod mx;
 mod outcome;
 mod pool;
 mod raw;
 pub mod sendgrid;
-//mod ses;
+mod ses;
 mod smtp;
 mod stream;
 mod tls;
@@ -35,7 +36,7 @@ pub use mailgun::MailgunTransport;
 pub use mx::MxTransport;
 pub use outcome::{Lack, Outcome, ProviderId, Trouble, TroubleKind};
 pub use sendgrid::SendGridTransport;
-//pub use ses::SesTransport;
+pub use ses::SesTransport;
 pub use smtp::SmtpTransport;
 
 /// One try to hand one message, for some of its recipients, to one provider.

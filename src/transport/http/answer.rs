@@ -54,9 +54,9 @@ impl Meaning {
             Self::Trouble(TroubleKind::Credentials) => transient(7, 8),
             Self::Trouble(TroubleKind::Account) => transient(3, 5),
             Self::Trouble(TroubleKind::Quota { .. }) => transient(4, 5),
-            Self::Trouble(
-                TroubleKind::Server | TroubleKind::Connection | TroubleKind::Tls | TroubleKind::Timeout,
-            ) => transient(3, 0),
+            Self::Trouble(TroubleKind::Server | TroubleKind::Connection | TroubleKind::Tls | TroubleKind::Timeout) => {
+                transient(3, 0)
+            }
             Self::Message if status == 413 => permanent(3, 4),
             Self::Message => permanent(6, 0),
             Self::Sender => permanent(7, 1),

@@ -151,7 +151,8 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(endpoint: &str) -> Result<Self, TransportError> {
-        let wrong = |detail: &str| TransportError::Endpoint { endpoint: endpoint.to_owned(), detail: detail.to_owned() };
+        let wrong =
+            |detail: &str| TransportError::Endpoint { endpoint: endpoint.to_owned(), detail: detail.to_owned() };
         let base: Url = endpoint.parse().map_err(|error| wrong(&format!("{error}")))?;
         if !matches!(base.scheme(), "http" | "https") {
             return Err(wrong("it is not http or https"));
@@ -212,6 +213,22 @@ impl<'a> Addressees<'a> {
         };
         let places = attempt.recipients().map(place).collect();
         Self { unique, places }
+    }
+
+    /// The calls to be made: for addresses beyond ASCII none, they have their outcome, and the others go.
+    pub(super) fn split(&self, host: &str) -> Split {
+        let (odd, plain): (Vec<usize>, Vec<usize>) =
+            (0..self.unique.len()).partition(|&n| self.unique[n].address.needs_smtputf8());
+        let text = "the API cannot carry addresses beyond ASCII";
+        let lack = Lack::Message(Diagnosis::about(host, permanent(6, 7), text));
+        let mut split = Split::new(self.unique.len());
+        split.set_aside(&odd, &Outcome::Unsupported(lack), plain);
+        split
+    }
+
+    /// Those of a call.
+    pub(super) fn of_batch(&self, batch: &[usize]) -> Vec<&'a Address> {
+        batch.iter().filter_map(|&n| self.unique.get(n)).map(|recipient| &recipient.address).collect()
     }
 
     /// From outcomes of the unique ones to those of the attempt's recipients.

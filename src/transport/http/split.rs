@@ -8,7 +8,10 @@ use crate::transport::{Outcome, Trouble, TroubleKind};
 pub(in crate::transport) enum Done {
     All(Outcome),
     /// Refused for addresses among them; `outcome` is that of those. `named`: places in the batch; empty: not said.
-    Address { named: Vec<usize>, outcome: Outcome },
+    Address {
+        named: Vec<usize>,
+        outcome: Outcome,
+    },
     /// Refused for their number; `outcome` is that of a single one.
     Fewer(Outcome),
 }
@@ -32,8 +35,8 @@ impl Split {
     }
 
     /// Starts over with outcomes for some that need no call, and a call for the others.
-    pub(in crate::transport) fn set_aside(&mut self, some: &[usize], outcome: Outcome, others: Vec<usize>) {
-        self.give(some, &outcome);
+    pub(in crate::transport) fn set_aside(&mut self, some: &[usize], outcome: &Outcome, others: Vec<usize>) {
+        self.give(some, outcome);
         self.pending = if others.is_empty() { Vec::new() } else { vec![others] };
     }
 
@@ -147,12 +150,12 @@ mod tests {
 
     #[test]
     fn an_outage_ends_the_calls() {
-        let trouble = |kind| Outcome::Unavailable(Trouble { kind, diagnosis: Diagnosis::local(transient(3, 0), "out") });
+        let trouble =
+            |kind| Outcome::Unavailable(Trouble { kind, diagnosis: Diagnosis::local(transient(3, 0), "out") });
         let unknown = Outcome::Unknown(Diagnosis::local(transient(3, 0), "out"));
-        for (end, rest) in [
-            (trouble(TroubleKind::Server), trouble(TroubleKind::Server)),
-            (unknown, trouble(TroubleKind::Timeout)),
-        ] {
+        for (end, rest) in
+            [(trouble(TroubleKind::Server), trouble(TroubleKind::Server)), (unknown, trouble(TroubleKind::Timeout))]
+        {
             let mut split = Split::new(4);
             let batch = split.next().unwrap();
             split.done(&batch, Done::Address { named: Vec::new(), outcome: rejected() });

@@ -91,9 +91,21 @@ mod tests {
             (400, "unable to parse request", Message),
             (400, "Invalid request content type", Message),
             (400, "'recipient-variables' parameter is not a valid JSON", Message),
-            (400, "Domain mg.example is not allowed to send: Sandbox subdomains are for test purposes only. Please add your own domain", Trouble(Account)),
-            (400, "Domain mg.example is not allowed to send: Free accounts are for test purposes only.", Trouble(Account)),
-            (400, "Domain mg.example is not allowed to send: The domain is unverified and requires DNS configuration.", Trouble(Account)),
+            (
+                400,
+                "Domain mg.example is not allowed to send: Sandbox subdomains are for test purposes only. Please add your own domain",
+                Trouble(Account),
+            ),
+            (
+                400,
+                "Domain mg.example is not allowed to send: Free accounts are for test purposes only.",
+                Trouble(Account),
+            ),
+            (
+                400,
+                "Domain mg.example is not allowed to send: The domain is unverified and requires DNS configuration.",
+                Trouble(Account),
+            ),
             (400, "Domain mg.example is not allowed to send: Please activate your Mailgun account.", Trouble(Account)),
             (400, "x.example is not a valid secondary dkim domain name", Trouble(Account)),
             (401, "Forbidden", Trouble(Credentials)),
@@ -105,10 +117,26 @@ mod tests {
             (403, "something new", Trouble(Account)),
             (404, "Domain not found: mg.example", Trouble(Account)),
             (413, "request size exceeds 52.4MiB limit", Message),
-            (429, "Domain mg.example is not allowed to send: request limit exceeded, try again after Mon, 20 Dec 2021 20:33:21 UTC", Throttled),
-            (420, "Domain mg.example is not allowed to send: recipient limit exceeded, try again after Mon, 20 Dec 2021 20:33:21 UTC", Throttled),
-            (420, "Domain mg.example is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds", Throttled),
-            (400, "Domain mg.example is not allowed to send: bytes limit exceeded, try again after 120 seconds", Throttled),
+            (
+                429,
+                "Domain mg.example is not allowed to send: request limit exceeded, try again after Mon, 20 Dec 2021 20:33:21 UTC",
+                Throttled,
+            ),
+            (
+                420,
+                "Domain mg.example is not allowed to send: recipient limit exceeded, try again after Mon, 20 Dec 2021 20:33:21 UTC",
+                Throttled,
+            ),
+            (
+                420,
+                "Domain mg.example is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds",
+                Throttled,
+            ),
+            (
+                400,
+                "Domain mg.example is not allowed to send: bytes limit exceeded, try again after 120 seconds",
+                Throttled,
+            ),
             (429, "Too many requests", Throttled),
             (500, "Internal Server Error", Trouble(Server)),
             (502, "<html>", Trouble(Server)),
@@ -129,8 +157,14 @@ mod tests {
         assert_eq!(classify(200, accepted, now()).id.as_deref(), Some("20111114174239.25659.5817@samples.mailgun.org"));
         assert_eq!(classify(200, "not JSON", now()).id, None);
         for (text, seconds) in [
-            ("Domain x is not allowed to send: request limit exceeded, try again after Mon, 20 Dec 2021 20:33:21 UTC", 10),
-            ("Domain x is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds", 120),
+            (
+                "Domain x is not allowed to send: request limit exceeded, try again after Mon, 20 Dec 2021 20:33:21 UTC",
+                10,
+            ),
+            (
+                "Domain x is not allowed to send: account-requests-per-sec limit exceeded, try again after 120 seconds",
+                120,
+            ),
         ] {
             assert_eq!(classify(420, text, now()).retry_after, Some(Duration::from_secs(seconds)));
         }

@@ -17,11 +17,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use self::form::Form;
 use super::environment::{Environment, TransportError};
-use super::http::{Addressees, Answer, Done, Endpoint, Http, Meaning, Request, Source, Split, permanent, transient};
+use super::http::{Addressees, Answer, Done, Endpoint, Http, Meaning, Request, Source, permanent, transient};
 use super::raw;
 use super::{Attempt, Lack, Outcome, Transport};
 use crate::config::{Flavor, MailgunSettings, Provider};
-use crate::mail::{Diagnosis, HeaderSection, Recipient};
+use crate::mail::{Address, Diagnosis, HeaderSection};
 use crate::os::Clock;
 
 /// 25 MB.
@@ -56,38 +56,27 @@ impl MailgunTransport {
         if let Some(lack) = self.endpoint.lack(attempt, MOST_CONTENT) {
             return Err(Outcome::Unsupported(lack));
         }
-        let header = attempt.content.header().await.map_err(|error| {
-            Outcome::Deferred(Diagnosis::local(transient(3, 0), error.to_string()))
-        })?;
+        let header = attempt
+            .content
+            .header()
+            .await
+            .map_err(|error| Outcome::Deferred(Diagnosis::local(transient(3, 0), error.to_string())))?;
         let header = raw::kept(HeaderSection::new(header), Flavor::Mailgun);
         if let Some(lack) = raw::smtputf8_lack(attempt, &header, &self.endpoint.host) {
             return Err(Outcome::Unsupported(lack));
         }
         let addressees = Addressees::of(attempt);
-        let mut split = Split::new(addressees.unique.len());
-        // An address beyond ASCII goes nowhere from here, the others do.
-        let (odd, plain): (Vec<usize>, Vec<usize>) =
-            (0..addressees.unique.len()).partition(|&n| addressees.unique[n].address.needs_smtputf8());
-        if !odd.is_empty() {
-            let lack = raw::lack(&self.endpoint.host, permanent(6, 7), "Mailgun's API cannot carry addresses beyond ASCII");
-            split.set_aside(&odd, Outcome::Unsupported(lack), plain);
-        }
+        let mut split = addressees.split(&self.endpoint.host);
         while let Some(batch) = split.next() {
-            let recipients = batch.iter().filter_map(|&n| addressees.unique.get(n).copied());
-            let done = self.call(attempt, recipients, &header).await;
+            let done = self.call(attempt, addressees.of_batch(&batch), &header).await;
             split.done(&batch, done);
         }
         Ok(addressees.spread(&split.finish()))
     }
 
-    async fn call<'a>(
-        &self,
-        attempt: &Attempt,
-        recipients: impl Iterator<Item = &'a Recipient>,
-        header: &HeaderSection,
-    ) -> Done {
+    async fn call(&self, attempt: &Attempt, recipients: Vec<&Address>, header: &HeaderSection) -> Done {
         let mut form = Form::new(rand::random());
-        form.recipients(recipients.map(|recipient| &recipient.address));
+        form.recipients(recipients);
         form.field("o:tracking", "no");
         let Ok(content_type) = form.content_type().parse() else {
             let lack = Diagnosis::local(permanent(6, 0), "the form cannot be written");

@@ -151,13 +151,33 @@ mod tests {
         let cases: &[(u16, &str, Option<&str>, Meaning)] = &[
             (202, "", None, Accepted),
             (200, "", None, Accepted),
-            (400, "Each unique email address in the personalizations array should only be included once.", Some("personalizations"), Message),
-            (400, "Each email address in the personalization block should be unique between to, cc, and bcc. We found the first duplicate instance of [a@b.example] in the personalizations.0.cc field.", Some("personalizations.0"), Message),
+            (
+                400,
+                "Each unique email address in the personalizations array should only be included once.",
+                Some("personalizations"),
+                Message,
+            ),
+            (
+                400,
+                "Each email address in the personalization block should be unique between to, cc, and bcc. We found the first duplicate instance of [a@b.example] in the personalizations.0.cc field.",
+                Some("personalizations.0"),
+                Message,
+            ),
             (400, "The from object must be provided for every email send.", Some("from"), Sender),
             (400, "The from email does not contain a valid address.", Some("from.email"), Sender),
-            (400, "The content value must be a string at least one character in length.", Some("content.0.value"), Message),
+            (
+                400,
+                "The content value must be a string at least one character in length.",
+                Some("content.0.value"),
+                Message,
+            ),
             (400, "The headers parameter cannot have reserved header \"received\".", Some("headers.received"), Message),
-            (400, "There is a limit of 1000 total recipients (to + cc + bcc) per request.", Some("personalizations"), Message),
+            (
+                400,
+                "There is a limit of 1000 total recipients (to + cc + bcc) per request.",
+                Some("personalizations"),
+                Message,
+            ),
             (400, "Invalid UTF8 in request.", None, Message),
             (400, "Bad Request", None, Message),
             (401, "The provided authorization grant is invalid, expired, or revoked", None, Trouble(Credentials)),
@@ -165,9 +185,19 @@ mod tests {
             (401, "Permission denied, wrong credentials", None, Trouble(Credentials)),
             (401, "Maximum credits exceeded", None, quota()),
             (401, "Authenticated user is not authorized to send mail", None, Trouble(Account)),
-            (403, "The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved. Visit https://sendgrid.com/docs/for-developers/sending-email/sender-identity/ to see the Sender Identity requirements", Some("from"), Sender),
+            (
+                403,
+                "The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved. Visit https://sendgrid.com/docs/for-developers/sending-email/sender-identity/ to see the Sender Identity requirements",
+                Some("from"),
+                Sender,
+            ),
             (403, "access forbidden", None, Trouble(Credentials)),
-            (403, "You are temporarily blocked from sending emails due to repeated bad requests", None, Trouble(Server)),
+            (
+                403,
+                "You are temporarily blocked from sending emails due to repeated bad requests",
+                None,
+                Trouble(Server),
+            ),
             (403, "Too many bad requests. Temporary block", None, Trouble(Server)),
             (404, "not found", None, Trouble(Account)),
             (405, "method not allowed", None, Trouble(Account)),
@@ -201,7 +231,10 @@ mod tests {
         assert_eq!((one.meaning, one.named), (Meaning::Address(Vec::new()), vec![at("to", 1)]));
         let two = reading(&[
             (valid, Some("personalizations.0.bcc.12.email")),
-            ("The to array must at least have an 'email' parameter with a valid email address.", Some("personalizations.0.to.0.email")),
+            (
+                "The to array must at least have an 'email' parameter with a valid email address.",
+                Some("personalizations.0.to.0.email"),
+            ),
         ]);
         assert_eq!(two.named, [at("bcc", 12), at("to", 0)]);
         let vague = reading(&[(valid, Some("personalizations.0.to")), (valid, Some("personalizations.0.cc.0.email"))]);
@@ -215,7 +248,10 @@ mod tests {
         let from = ("Invalid", Some("from.email"));
         assert_eq!(classify(400, &errors(&[address, content])).meaning, Meaning::Message);
         assert_eq!(classify(400, &errors(&[address, content, from])).meaning, Meaning::Sender);
-        assert_eq!(classify(400, &errors(&[address, content])).text, "Does not contain a valid address. (personalizations.0.to.1.email); The content value must be a string (content.0.value)");
+        assert_eq!(
+            classify(400, &errors(&[address, content])).text,
+            "Does not contain a valid address. (personalizations.0.to.1.email); The content value must be a string (content.0.value)"
+        );
     }
 
     #[test]

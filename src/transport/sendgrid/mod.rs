@@ -53,14 +53,11 @@ impl SendGridTransport {
         environment: &Environment,
     ) -> Result<Self, TransportError> {
         let endpoint = Endpoint::new(&settings.endpoint)?;
-        let mut key: HeaderValue = format!("Bearer {}", settings.api_key.expose())
-            .parse()
-            .map_err(|_| TransportError::Key("api_key"))?;
+        let mut key: HeaderValue =
+            format!("Bearer {}", settings.api_key.expose()).parse().map_err(|_| TransportError::Key("api_key"))?;
         key.set_sensitive(true);
-        let headers = HeaderMap::from_iter([
-            (AUTHORIZATION, key),
-            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        ]);
+        let headers =
+            HeaderMap::from_iter([(AUTHORIZATION, key), (CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let url = endpoint.path(&["v3", "mail", "send"]);
         Ok(Self { http: Http::new(provider, environment)?, endpoint, url, headers, clock: environment.clock.clone() })
     }
@@ -70,9 +67,11 @@ impl SendGridTransport {
             return Err(Outcome::Unsupported(lack));
         }
         let addressees = Addressees::of(attempt);
-        let content = attempt.content.all().await.map_err(|error| {
-            Outcome::Deferred(Diagnosis::local(transient(3, 0), error.to_string()))
-        })?;
+        let content = attempt
+            .content
+            .all()
+            .await
+            .map_err(|error| Outcome::Deferred(Diagnosis::local(transient(3, 0), error.to_string())))?;
         let (outcomes, recipients) = odd_ones_out(&addressees.unique);
         let outcomes = match read(recipients, content, attempt.content.size()).await {
             Ok(mail) => self.send(&mail.marked(attempt.mid), outcomes, attempt).await,

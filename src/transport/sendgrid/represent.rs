@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use mail_parser::{Address as Addresses, Message, MessageParser};
+use mail_parser::{Address as Addresses, Message};
 
 use super::mail::{Addressee, Head, Mail, Mailbox, Personalization};
 use super::parts::{Refusal, parts};
@@ -23,7 +23,7 @@ use super::text;
 use crate::config::Flavor;
 use crate::mail::{Address, Diagnosis, Field, HeaderSection};
 use crate::transport::http::permanent;
-use crate::transport::{Lack, flavor};
+use crate::transport::{Lack, flavor, mime};
 
 /// The message as SendGrid takes it, for these recipients (each once).
 pub fn represent(recipients: &[&Address], content: &Bytes) -> Result<Mail, Lack> {
@@ -37,7 +37,7 @@ fn try_to(recipients: &[&Address], content: &Bytes) -> Result<Mail, Refusal> {
     let size = HeaderSection::size_in(content).ok_or("a message without a header section")?;
     let header = HeaderSection::new(content.slice(..size));
     let headers = other_fields(&header)?;
-    let message = MessageParser::default().parse(&content[..]).ok_or("a message without a header section")?;
+    let message = mime::parse(content).ok_or("a message that cannot be read")?;
     if message.root_part().offset_body as usize != size {
         return Err("a header section that readers take differently".to_owned());
     }
