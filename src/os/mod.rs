@@ -1,5 +1,7 @@
-//! What differs between systems: the clock, signals, paths, file modes.
+//! What differs between systems: the clock, the host's name, signals, paths, file modes.
 
 mod clock;
+mod host;
 
 pub use clock::Clock;
+pub use host::hostname;
