@@ -1,6 +1,7 @@
 //! From tree to records: every key is read on its own, so that all that is wrong is found in one run, each at its
 //! place. The same records give the JSON Schema (`schema.rs`), so schema and reader are one truth.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -151,10 +152,11 @@ pub(super) fn entries<'n, T: Read + Record>(node: &'n Node, later: &[&str], cx: 
         cx.kind::<T>(node);
         return None;
     };
-    for (index, (key, _)) in entries.iter().enumerate() {
+    let mut seen = HashMap::with_capacity(entries.len());
+    for (key, _) in entries {
         let name = key.name.as_str();
-        if let Some((first, _)) = entries.iter().take(index).find(|(other, _)| other.name == name) {
-            cx.error(key.spot, Fault::DuplicateKey { key: name.to_owned(), first: first.spot.line });
+        if let Some(first) = seen.insert(name, key.spot.line) {
+            cx.error(key.spot, Fault::DuplicateKey { key: name.to_owned(), first });
         } else if later.contains(&name) {
             cx.error(key.spot, Fault::LaterKey(name.to_owned()));
         } else if !known.contains(&name) {
@@ -374,7 +376,7 @@ impl<T: Read> Read for Dict<T> {
             cx.error(node.spot, Fault::EmptyList);
             return None;
         }
-        let mut seen = std::collections::HashMap::new();
+        let mut seen = HashMap::with_capacity(entries.len());
         let mut read = Vec::with_capacity(entries.len());
         for (key, item) in entries {
             if let Some(first) = seen.insert(key.name.as_str(), key.spot.line) {
