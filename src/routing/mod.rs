@@ -50,6 +50,12 @@ impl Table {
         todo!()
     }
 
+    /// The route's chain has a provider that delivers to the recipients' own domain (`mx`).
+    pub fn by_destination(&self, route: &Route) -> bool {
+        let _ = route;
+        todo!()
+    }
+
     pub fn provider(&self, name: &ProviderName) -> Option<&Arc<Provider>> {
         let _ = name;
         todo!()
