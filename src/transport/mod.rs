@@ -11,6 +11,8 @@ mod outcome;
 mod pool;
 mod smtp;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod verdict;
 
