@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::api::{Api, Mode};
+use crate::support::dns::Dns;
 use crate::support::load::{Load, Stream};
 use crate::support::moto::Moto;
 use crate::support::postfix::{self, delivered_to};
@@ -99,4 +100,11 @@ fn postfix_receives_and_sends() {
 #[ignore = "needs moto"]
 fn moto_is_up() {
     assert_eq!(Moto::start("x.example").taken().len(), 0);
+}
+
+#[test]
+#[ignore = "needs knotd"]
+fn knot_answers() {
+    let dns = Dns::start("a.example. MX 10 mx.a.example.\nmx.a.example. A 127.0.0.2\nnull.example. MX 0 .");
+    assert!(dns.as_nameserver().contains("127.0.0.1:"));
 }
