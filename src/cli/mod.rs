@@ -2,6 +2,7 @@
 
 mod log;
 mod run;
+mod send;
 mod version;
 
 use std::path::PathBuf;
