@@ -123,12 +123,15 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
             Ok(match &provider.transport {
                 config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
                 config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
+                config::Transport::SendGrid(_) | config::Transport::Mailgun(_) | config::Transport::Ses(_) => {
+                    anyhow::bail!("this transport is not there yet")
+                }
                 config::Transport::Maildir(maildir) => {
                     Arc::new(transport::Maildir::new(provider, maildir, &environment)?)
                 }
             })
         })();
-        let transport = built.with_context(|| format!("provider '{}'", provider.name))?;
+        let transport = built.with_context(|| format!("{}: provider '{}'", provider.place, provider.name))?;
         transports.insert(provider.name.clone(), transport);
     }
     Ok(transports)

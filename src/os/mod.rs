@@ -1,4 +1,4 @@
-//! What differs between systems: the clock, signals, sockets, file modes.
+//! What differs between systems: the clock, the host's name, signals, sockets, file modes.
 
 mod clock;
 mod file;
