@@ -78,8 +78,8 @@ const WRONG: [Wrong; 14] = [
         what: "a weight of 0",
         file: "routes/10-a.yaml",
         yaml: "routes:\n  - name: all\n    deliver:\n      - {outbox: 0}\n",
-        place: "routes/10-a.yaml:4:",
-        says: &["weight", "outbox"],
+        place: "routes/10-a.yaml:4:17",
+        says: &["weight of 0", "outbox"],
     },
     Wrong {
         what: "a rate of 0",
@@ -108,7 +108,7 @@ const WRONG: [Wrong; 14] = [
         file: "waypost.yaml",
         yaml: "listeners:\n  - name: public\n    address: \"0.0.0.0:2525\"\n    allow: [0.0.0.0/0]\n",
         place: "waypost.yaml:",
-        says: &["public", "0.0.0.0/0"],
+        says: &["'public'", "open relay"],
     },
     Wrong {
         what: "two actions in one route",
