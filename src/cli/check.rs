@@ -1,7 +1,7 @@
 //! `waypost check`: all errors and warnings of a configuration, with places, and its route tests.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -11,9 +11,6 @@ use crate::config::{self, Assumed, Config, Origin, Outside, Problem, ProblemJson
 /// Check the configuration: all errors and warnings, with their places
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The configuration directory [default: $WAYPOST_CONFIG, ., /etc/waypost, the built-in one]
-    #[arg(long, value_name = "DIR")]
-    pub config: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -39,8 +36,8 @@ struct Report<'a> {
 }
 
 /// Exit status 0: no errors; 1: errors.
-pub fn run(args: &Args, routing: RoutingCheck) -> anyhow::Result<ExitCode> {
-    let origin = config::locate(args.config.as_deref());
+pub fn run(args: &Args, directory: Option<&Path>, routing: RoutingCheck) -> anyhow::Result<ExitCode> {
+    let origin = config::locate(directory);
     let sources = match config::read(&origin) {
         Ok(sources) => sources,
         // A program gets its object whatever happens.

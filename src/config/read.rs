@@ -57,7 +57,7 @@ impl Cx<'_> {
 pub(super) trait Read: Sized {
     /// Written as a YAML string.
     const TEXT: bool = false;
-    /// Faults are shown at the key: the value must not be seen.
+    /// Faults are shown at the key where the value must not be seen.
     const SECRET: bool = false;
 
     /// What a message says is wanted: `a number`, `text`.
@@ -182,7 +182,7 @@ pub(super) fn field<T: Read>(
         return Field { key: needed.then_some(record), value: None };
     };
     let masked;
-    let node = if T::SECRET {
+    let node = if T::SECRET && !is_reference(node) {
         masked = Node { spot: key.spot, value: node.value.clone() };
         &masked
     } else {
@@ -198,6 +198,11 @@ pub(super) fn field<T: Read>(
         T::read(node, cx)
     };
     Field { key: Some(key.spot), value: value.map(|value| At { spot: node.spot, value }) }
+}
+
+/// `${...}` and nothing else: its text is no secret.
+fn is_reference(node: &Node) -> bool {
+    matches!(&node.value, Value::Text(text) if text.starts_with("${") && text.find('}') == Some(text.len() - 1))
 }
 
 /// Defines a mapping with fixed keys: its fields, its reader, its schema. `need` keys must be there, `may` keys can.

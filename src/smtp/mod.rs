@@ -2,6 +2,8 @@
 //! actions out; sockets, clocks and TLS are the drivers' (`ingress/`, `transport/`).
 
 pub mod client;
+pub mod command;
+pub mod content;
 pub mod reply;
 pub mod server;
 pub mod xtext;

@@ -1,6 +1,21 @@
 //! Ways out. A transport makes one attempt and gives one outcome per recipient; it decides nothing about retries.
 
+mod connection;
+pub mod dns;
+mod environment;
+pub mod flavor;
+mod handover;
+mod hosts;
+mod maildir;
+mod mx;
 mod outcome;
+mod pool;
+mod smtp;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod verdict;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +26,11 @@ use crate::config::TlsFloor;
 use crate::mail::{Domain, Envelope, Mid, Recipient};
 use crate::queue::Content;
 
+pub use environment::{Environment, TransportError};
+pub use maildir::Maildir;
+pub use mx::MxTransport;
 pub use outcome::{Lack, Outcome, ProviderId, Trouble, TroubleKind};
+pub use smtp::SmtpTransport;
 
 /// One try to hand one message, for some of its recipients, to one provider.
 #[derive(Clone)]

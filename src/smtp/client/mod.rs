@@ -1,1 +1,450 @@
-//! The client side of a session.
+//! The client's side of an SMTP session, without I/O (RFC 5321, section 4): greeting, EHLO, STARTTLS, AUTH, then any
+//! number of transactions.
+//!
+//! Invariants:
+//! - what the server sends is taken only while a reply is due; anything that is no reply ends the session;
+//! - octets that came before TLS are dropped (RFC 3207, 4.2), and what was offered then is forgotten;
+//! - a password goes out only under TLS, or where the settings say that clear is safe;
+//! - the content is sent only where the server took a recipient (RFC 5321, 3.3; RFC 2920, 3.1);
+//! - each recipient of a transaction gets exactly one verdict, in the order given; a verdict of `Unanswered` means that
+//!   the final dot may have left, any other that what it says is certain.
+
+mod capability;
+mod opening;
+mod replies;
+mod status;
+mod stuffing;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::Secret;
+use crate::mail::{Domain, Envelope, Recipient};
+use crate::smtp::reply::Reply;
+
+pub use capability::Capabilities;
+pub use replies::Garbage;
+pub use status::status_of;
+pub use stuffing::Stuffing;
+
+use opening::Auth;
+use replies::Replies;
+use transaction::{Next, Running};
+
+/// What the driver tells the machine.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// What the server sent and was not taken yet; whole replies are taken off its front.
+    Octets(&'a mut BytesMut),
+    /// The handshake that `Action::StartTls` asked for is done.
+    TlsUp,
+    /// Hand over a message. Only while the machine is idle.
+    Transaction(Transaction<'a>),
+    /// All of the content has been sent; its end (`Stuffing::end`) is about to be.
+    EndOfContent,
+    /// Take leave. Only while the machine is idle.
+    Quit,
+    /// The connection is of no more use.
+    Broken(Break),
+}
+
+/// What the driver has to do, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Send(Bytes),
+    StartTls,
+    /// The session is open and idle: a transaction may follow.
+    Ready,
+    /// Send the content, dot-stuffed; then `Input::EndOfContent`, then its end.
+    SendContent,
+    /// The transaction is over: one verdict for each of its recipients.
+    Finished(Vec<Verdict>),
+    /// The session did not come about.
+    Failed(Failure),
+    Close,
+}
+
+/// How the session is to be opened.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name given in EHLO.
+    pub hostname: Domain,
+    pub starttls: StartTls,
+    /// TLS is up from the start.
+    pub secured: bool,
+    pub login: Option<Login>,
+    /// The password may go out without TLS: the server is on this machine.
+    pub clear_login: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartTls {
+    Never,
+    IfOffered,
+    Required,
+}
+
+#[derive(Debug, Clone)]
+pub struct Login {
+    pub username: String,
+    pub password: Secret,
+}
+
+/// A message to hand over: its envelope, and which recipients of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Transaction<'a> {
+    pub envelope: &'a Envelope,
+    pub recipients: &'a [&'a Recipient],
+    /// Octets of the content before dot-stuffing (RFC 1870, section 5).
+    pub size: u64,
+    /// The header section itself is beyond ASCII (RFC 6532); addresses are seen to by the machine.
+    pub utf8_header: bool,
+}
+
+/// What came of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// This reply, to this step, decided.
+    Replied(Step, Reply),
+    /// The session ended before the content was complete: the server does not have the message.
+    Lost(Failure),
+    /// The session ended after the final dot may have left: the server may have the message.
+    Unanswered(Failure),
+    /// The server does not offer what the message needs. Nothing was sent for this recipient.
+    NotOffered(Need),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    Smtputf8,
+    /// The server takes this many octets.
+    Size(u64),
+}
+
+/// Why a session ended, or did not come about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("{0} was refused: {code} {text}", code = .1.code, text = .1.text())]
+    Refused(Step, Reply),
+    #[error("STARTTLS is required and not offered")]
+    NoStartTls,
+    #[error("neither AUTH PLAIN nor AUTH LOGIN is offered")]
+    NoAuth,
+    #[error("the password is not sent without TLS: set `tls: starttls` or `tls: implicit`")]
+    ClearPassword,
+    #[error("{garbage} (at {step})")]
+    Garbage { step: Step, garbage: Garbage },
+    #[error("{how} (at {step})")]
+    Broken { step: Step, how: Break },
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Break {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the connection broke: {0}")]
+    Io(String),
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    #[error("the content could not be read: {0}")]
+    Content(String),
+}
+
+/// Where in the dialogue something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    Greeting,
+    Hello,
+    /// EHLO under TLS.
+    SecureHello,
+    StartTls,
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    /// The content and the reply to it.
+    Content,
+    Reset,
+    Quit,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Greeting => "the greeting",
+            Self::Hello | Self::SecureHello => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Auth => "AUTH",
+            Self::Mail => "MAIL",
+            Self::Rcpt => "RCPT",
+            Self::Data => "DATA",
+            Self::Content => "the content",
+            Self::Reset => "RSET",
+            Self::Quit => "QUIT",
+        })
+    }
+}
+
+/// The session.
+#[derive(Debug)]
+pub struct Client {
+    settings: Settings,
+    state: State,
+    replies: Replies,
+    offered: Capabilities,
+    taken: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectGreeting,
+    ExpectEhlo,
+    ExpectHelo,
+    ExpectStartTls,
+    Handshake,
+    ExpectAuth(Auth),
+    Idle,
+    /// MAIL, RCPT and DATA are on their way.
+    ExpectEnvelope(Running),
+    SendingContent(Running),
+    ExpectFinal(Running),
+    ExpectReset,
+    ExpectQuit,
+    Over,
+}
+
+impl Client {
+    /// A session on a fresh connection: the server speaks first.
+    pub fn new(settings: Settings) -> Self {
+        let (replies, offered) = (Replies::default(), Capabilities::default());
+        Self { settings, state: State::ExpectGreeting, replies, offered, taken: 0 }
+    }
+
+    pub fn offered(&self) -> &Capabilities {
+        &self.offered
+    }
+
+    pub fn is_secured(&self) -> bool {
+        self.settings.secured
+    }
+
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Replies taken so far: each one starts the wait for the next anew.
+    pub fn replies_taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Where the dialogue stands: what a time-out would be a time-out of.
+    pub fn at(&self) -> Step {
+        match &self.state {
+            State::ExpectGreeting => Step::Greeting,
+            State::ExpectEhlo | State::ExpectHelo if self.settings.secured => Step::SecureHello,
+            State::ExpectEhlo | State::ExpectHelo => Step::Hello,
+            State::ExpectStartTls | State::Handshake => Step::StartTls,
+            State::ExpectAuth(_) => Step::Auth,
+            State::ExpectEnvelope(running) => running.at(),
+            State::SendingContent(_) | State::ExpectFinal(_) => Step::Content,
+            State::ExpectReset => Step::Reset,
+            State::Idle | State::ExpectQuit | State::Over => Step::Quit,
+        }
+    }
+
+    /// Takes what it can use, appends what the driver must do, in order. Never waits, never fails: a bad server is
+    /// ordinary input.
+    pub fn step(&mut self, input: Input<'_>, out: &mut Vec<Action>) {
+        match input {
+            Input::Octets(octets) => self.octets(octets, out),
+            Input::TlsUp => self.tls_up(out),
+            Input::Transaction(transaction) => self.begin(transaction, out),
+            Input::EndOfContent => {
+                self.state = match self.take() {
+                    State::SendingContent(running) => State::ExpectFinal(running),
+                    state => state,
+                };
+            }
+            Input::Quit => {
+                self.state = State::ExpectQuit;
+                out.push(Action::Send(Bytes::from_static(b"QUIT\r\n")));
+            }
+            Input::Broken(how) => {
+                let step = self.at();
+                self.fail(Failure::Broken { step, how }, out);
+            }
+        }
+    }
+
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Over)
+    }
+
+    fn octets(&mut self, octets: &mut BytesMut, out: &mut Vec<Action>) {
+        match self.state {
+            State::Over | State::Handshake => return,
+            // Nothing was asked: a server that is about to close, or a broken one. Either way the session is over.
+            State::Idle if !octets.is_empty() => {
+                self.state = State::Over;
+                out.push(Action::Close);
+                return;
+            }
+            State::SendingContent(_) => return self.early(octets, out),
+            _ => {}
+        }
+        while !matches!(self.state, State::Idle | State::Handshake | State::SendingContent(_) | State::Over) {
+            match self.replies.next(octets) {
+                Ok(Some(reply)) => self.reply(reply, octets, out),
+                Ok(None) => return,
+                Err(garbage) => self.fail(Failure::Garbage { step: self.at(), garbage }, out),
+            }
+        }
+    }
+
+    /// A reply before the content's end: a refusal counts, and the only way out of DATA is to close.
+    fn early(&mut self, octets: &mut BytesMut, out: &mut Vec<Action>) {
+        match self.replies.next(octets) {
+            Ok(None) => {}
+            Ok(Some(reply)) if reply.is_transient() || reply.is_permanent() => {
+                if let State::SendingContent(mut running) = self.take() {
+                    running.decide_rest(&Verdict::Replied(Step::Content, reply));
+                    out.extend([Action::Finished(running.verdicts()), Action::Close]);
+                }
+            }
+            Ok(Some(reply)) => self.senseless(reply, out),
+            Err(garbage) => self.fail(Failure::Garbage { step: Step::Content, garbage }, out),
+        }
+    }
+
+    fn reply(&mut self, reply: Reply, octets: &mut BytesMut, out: &mut Vec<Action>) {
+        self.taken += 1;
+        match self.take() {
+            State::ExpectGreeting => {
+                self.state = State::ExpectGreeting;
+                self.greeting(reply, out);
+            }
+            State::ExpectEhlo => {
+                self.state = State::ExpectEhlo;
+                self.ehlo(reply, out);
+            }
+            State::ExpectHelo => {
+                self.state = State::ExpectHelo;
+                self.helo(reply, out);
+            }
+            State::ExpectStartTls => {
+                self.state = State::ExpectStartTls;
+                self.starttls(reply, octets, out);
+            }
+            State::ExpectAuth(auth) => self.auth(auth, reply, out),
+            State::ExpectEnvelope(running) => self.envelope(running, reply, out),
+            State::ExpectFinal(running) => self.final_reply(running, reply, out),
+            State::ExpectReset if reply.is_positive() => self.ready(out),
+            State::ExpectReset | State::ExpectQuit => out.push(Action::Close),
+            state @ (State::Handshake | State::Idle | State::SendingContent(_) | State::Over) => self.state = state,
+        }
+    }
+
+    fn begin(&mut self, transaction: Transaction<'_>, out: &mut Vec<Action>) {
+        if !self.is_idle() {
+            let lost = Verdict::Lost(Failure::Broken { step: Step::Mail, how: Break::Closed });
+            out.extend([Action::Finished(vec![lost; transaction.recipients.len()]), Action::Close]);
+            return;
+        }
+        let mut running = Running::new(&transaction, &self.offered);
+        if running.is_decided() {
+            out.extend([Action::Finished(running.verdicts()), Action::Ready]);
+            return;
+        }
+        running.send(self.offered.pipelining, out);
+        self.state = State::ExpectEnvelope(running);
+    }
+
+    fn envelope(&mut self, mut running: Running, reply: Reply, out: &mut Vec<Action>) {
+        let step = running.at();
+        if reply.code == 421 {
+            // The server is closing, whatever it was asked (RFC 5321, 4.2.3).
+            running.decide_rest(&Verdict::Replied(step, reply));
+            out.extend([Action::Finished(running.verdicts()), Action::Close]);
+            return;
+        }
+        match running.reply(reply) {
+            Ok(Next::Await) => self.state = State::ExpectEnvelope(running),
+            Ok(Next::Send) => {
+                running.send(self.offered.pipelining, out);
+                self.state = State::ExpectEnvelope(running);
+            }
+            Ok(Next::Content) => {
+                out.push(Action::SendContent);
+                self.state = State::SendingContent(running);
+            }
+            // DATA was taken although no recipient was (RFC 2920, 3.1).
+            Ok(Next::LoneDot) => {
+                out.push(Action::Send(Bytes::from_static(b".\r\n")));
+                self.state = State::ExpectEnvelope(running);
+            }
+            Ok(Next::Done) => {
+                out.push(Action::Finished(running.verdicts()));
+                out.push(Action::Send(Bytes::from_static(b"RSET\r\n")));
+                self.state = State::ExpectReset;
+            }
+            Err(reply) => {
+                self.state = State::ExpectEnvelope(running);
+                self.fail(Failure::Garbage { step, garbage: Garbage::Senseless(reply) }, out);
+            }
+        }
+    }
+
+    /// The reply to the content: whatever it is, the server's transaction is over (RFC 5321, 4.1.1.4).
+    fn final_reply(&mut self, mut running: Running, reply: Reply, out: &mut Vec<Action>) {
+        if reply.is_intermediate() {
+            self.state = State::ExpectFinal(running);
+            return self.senseless(reply, out);
+        }
+        let closing = reply.code == 421;
+        running.decide_rest(&Verdict::Replied(Step::Content, reply));
+        out.push(Action::Finished(running.verdicts()));
+        if closing {
+            out.push(Action::Close);
+        } else {
+            self.ready(out);
+        }
+    }
+
+    fn ready(&mut self, out: &mut Vec<Action>) {
+        self.state = State::Idle;
+        out.push(Action::Ready);
+    }
+
+    fn senseless(&mut self, reply: Reply, out: &mut Vec<Action>) {
+        self.fail(Failure::Garbage { step: self.at(), garbage: Garbage::Senseless(reply) }, out);
+    }
+
+    fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        match self.take() {
+            State::ExpectGreeting
+            | State::ExpectEhlo
+            | State::ExpectHelo
+            | State::ExpectStartTls
+            | State::Handshake
+            | State::ExpectAuth(_) => out.push(Action::Failed(failure)),
+            State::ExpectEnvelope(mut running) | State::SendingContent(mut running) => {
+                running.decide_rest(&Verdict::Lost(failure));
+                out.push(Action::Finished(running.verdicts()));
+            }
+            State::ExpectFinal(mut running) => {
+                running.decide_rest(&Verdict::Unanswered(failure));
+                out.push(Action::Finished(running.verdicts()));
+            }
+            State::Idle | State::ExpectReset | State::ExpectQuit => {}
+            State::Over => return,
+        }
+        out.push(Action::Close);
+    }
+}

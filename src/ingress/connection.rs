@@ -1,0 +1,239 @@
+//! One client's connection: reads while the session wants octets, does what it says, answers what it asks.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::answers::{self, Who};
+use super::intake::Intake;
+use super::wire::Wire;
+use super::{Door, refusal};
+use crate::config::ListenerTls;
+use crate::mail::Origin;
+use crate::smtp::server::{Action, Answer, Input, Peer, Question, Session, Transaction};
+
+/// Room for one read: ample for commands and small messages, whose octets stay in it until they are stored.
+const READ: usize = 16 * 1024;
+/// The same while large content comes in.
+const READ_CONTENT: usize = 64 * 1024;
+/// Replies are sent before this many octets of them have gathered.
+const MOST_REPLIES: usize = 64 * 1024;
+/// For the last words, behind the grace that content has.
+const MARGIN: Duration = Duration::from_secs(5);
+
+struct Connection<S> {
+    door: Arc<Door>,
+    client: IpAddr,
+    session: Session,
+    wire: Wire<S>,
+    /// Read and not yet used.
+    octets: BytesMut,
+    /// Not yet sent: replies to pipelined commands go out together (RFC 2920, 3.2).
+    replies: BytesMut,
+    actions: Vec<Action>,
+    intake: Option<Box<Intake>>,
+    /// Octets of content since it began.
+    content: usize,
+    /// When the client was last given a reply.
+    replied: Instant,
+}
+
+/// What woke a connection.
+enum Event {
+    Read(io::Result<usize>),
+    TimedOut,
+    Stop,
+}
+
+/// Serves one client to its end.
+pub(super) async fn serve<S>(door: Arc<Door>, stream: S, client: IpAddr, token: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut wire = Wire::Clear(stream);
+    let mut tls = false;
+    if door.listener.tls == ListenerTls::Implicit
+        && let Some(config) = &door.tls
+    {
+        let secured = tokio::select! {
+            secured = wire.secured(Arc::clone(config)) => secured,
+            () = token.cancelled() => return,
+        };
+        match secured {
+            Ok(secured) => wire = secured,
+            Err(error) => return debug!(listener = door.listener.name, %client, %error, "TLS handshake failed"),
+        }
+        tls = true;
+    }
+    let peer = Peer { loopback: client.is_loopback(), tls, must_authenticate: door.must_authenticate(client) };
+    let mut actions = Vec::new();
+    let session = Session::new(Arc::clone(&door.settings), peer, &mut actions);
+    let connection = Connection {
+        door,
+        client,
+        session,
+        wire,
+        octets: BytesMut::new(),
+        replies: BytesMut::new(),
+        actions,
+        intake: None,
+        content: 0,
+        replied: Instant::now(),
+    };
+    let name = connection.door.listener.name.clone();
+    debug!(listener = name, %client, tls, "connected");
+    // Whatever it waits for, a peer cannot hold up the end for long.
+    let grace = connection.door.deps.timeouts.grace + MARGIN;
+    let cut_off = async {
+        token.cancelled().await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        ended = connection.run(token.clone()) => match ended {
+            Ok(()) => debug!(listener = name, %client, "disconnected"),
+            Err(error) => debug!(listener = name, %client, %error, "connection lost"),
+        },
+        () = cut_off => debug!(listener = name, %client, "cut off at shutdown"),
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn run(mut self, token: CancellationToken) -> io::Result<()> {
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            self = self.act().await?;
+            self.send().await?;
+            if self.session.is_closed() {
+                self.wire.close().await;
+                return Ok(());
+            }
+            self.octets.reserve(if self.content > READ_CONTENT { READ_CONTENT } else { READ });
+            let deadline = self.deadline(stop_by);
+            let event = tokio::select! {
+                biased;
+                // A peer that never pauses must not outrun the clock.
+                () = std::future::ready(()), if Instant::now() >= deadline => Event::TimedOut,
+                () = token.cancelled(), if stop_by.is_none() => Event::Stop,
+                read = self.wire.read(&mut self.octets) => Event::Read(read),
+                () = sleep_until(deadline) => Event::TimedOut,
+            };
+            match event {
+                Event::Read(read) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                    self.session.step(Input::Octets(&mut self.octets), &mut self.actions);
+                }
+                Event::TimedOut => self.session.step(Input::TimedOut, &mut self.actions),
+                Event::Stop => {
+                    stop_by = Some(Instant::now() + self.door.deps.timeouts.grace);
+                    self.session.step(Input::Shutdown, &mut self.actions);
+                }
+            }
+        }
+    }
+
+    /// RFC 5321, 4.5.3.2.7. A command is waited for since the last reply, so that single octets win no time; content since
+    /// the last read.
+    fn deadline(&self, stop_by: Option<Instant>) -> Instant {
+        let timeouts = &self.door.deps.timeouts;
+        let deadline =
+            if self.session.in_content() { Instant::now() + timeouts.content } else { self.replied + timeouts.command };
+        stop_by.map_or(deadline, |by| by.min(deadline))
+    }
+
+    /// Does what the session says, until it wants octets or has ended.
+    async fn act(mut self) -> io::Result<Self> {
+        while !self.actions.is_empty() {
+            let mut answer = None;
+            let mut secure = false;
+            for action in std::mem::take(&mut self.actions) {
+                match action {
+                    Action::Reply(reply) => {
+                        // Writing to memory cannot fail.
+                        let _ = write!(self.replies, "{reply}");
+                        if self.replies.len() >= MOST_REPLIES {
+                            self.send().await?;
+                        }
+                    }
+                    Action::Ask(question) => answer = Some(self.answer(question).await),
+                    Action::Begin(transaction) => self.begin(*transaction),
+                    Action::Content(octets) => {
+                        self.content += octets.len();
+                        if let Some(intake) = &mut self.intake {
+                            intake.write(&self.door.deps, octets).await;
+                        }
+                    }
+                    Action::Abort => self.intake = None,
+                    Action::StartTls => secure = true,
+                    Action::Close => {}
+                }
+            }
+            if secure {
+                self = self.secured().await?;
+            }
+            if let Some(answer) = answer {
+                self.session.step(Input::Answer(answer), &mut self.actions);
+            }
+            self.session.step(Input::Octets(&mut self.octets), &mut self.actions);
+        }
+        Ok(self)
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        if !self.replies.is_empty() {
+            self.wire.write(&mut self.replies).await?;
+            self.replied = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn secured(mut self) -> io::Result<Self> {
+        self.send().await?;
+        let config = self.door.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
+        self.wire = self.wire.secured(config).await?;
+        self.octets.clear();
+        self.replied = Instant::now();
+        self.session.step(Input::TlsUp, &mut self.actions);
+        Ok(self)
+    }
+
+    fn begin(&mut self, transaction: Transaction) {
+        let origin = Origin {
+            listener: self.door.listener.name.clone(),
+            client: Some(self.client),
+            helo: Some(transaction.helo.clone()),
+            user: transaction.user.clone(),
+        };
+        self.content = 0;
+        self.intake = Some(Box::new(Intake::new(&self.door.deps, transaction, origin)));
+    }
+
+    async fn answer(&mut self, question: Question) -> Answer {
+        let who =
+            Who { client: self.client, user: self.session.user(), reverse_path: self.session.reverse_path().flatten() };
+        match question {
+            Question::Mail(_) => answers::mail(&self.door, who),
+            Question::Rcpt(recipient) => answers::rcpt(&self.door, who, &recipient),
+            Question::Authenticate { user, password } => {
+                answers::authenticate(&self.door, self.client, user, password).await
+            }
+            Question::Store { body } => {
+                let stored = match self.intake.take() {
+                    Some(intake) => intake.finish(&self.door.deps, body).await,
+                    None => Err(refusal(451, 3, 0, "Local error, try again later")),
+                };
+                self.content = 0;
+                stored.map_or_else(Answer::Refuse, Answer::Stored)
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Content on its way from the session into the queue.
+//!
+//! Promises:
+//! - memory is bounded: the header section, and then `IN_MEMORY` octets; what is larger is written ahead as it comes;
+//! - a fault is remembered and told at the end, for the client hears nothing before that;
+//! - `Ok` means that the queue has it on disk, or that a route discards it.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::head::{self, HeadFault, HeadReader, MOST_HEADER};
+use super::legs::{self, Fate};
+use super::{Deps, refusal};
+use crate::mail::{BodyKind, Envelope, HeaderSection, Mid, Origin, Received, RouteName};
+use crate::queue::{NewContent, NewMessage, QueueError, Spool};
+use crate::smtp::reply::Reply;
+use crate::smtp::server::Transaction;
+
+/// Bodies up to this size stay in memory until the queue writes them.
+const IN_MEMORY: u64 = 128 * 1024;
+/// Pieces below this size are gathered: a slice of three octets would hold on to the whole buffer that it was read into.
+const SMALL: usize = 2048;
+const GATHER: usize = 64 * 1024;
+
+/// One message on its way in.
+pub(super) struct Intake {
+    mid: Mid,
+    began: Instant,
+    envelope: Envelope,
+    transaction: Transaction,
+    stage: Stage,
+}
+
+enum Stage {
+    Head(HeadReader),
+    Body(Box<Body>),
+    Failed(Reply),
+}
+
+struct Body {
+    header: HeaderSection,
+    sink: Sink,
+    small: BytesMut,
+    size: u64,
+}
+
+enum Sink {
+    Memory(Vec<Bytes>),
+    Spool(Spool),
+}
+
+impl Intake {
+    pub fn new(deps: &Deps, mut transaction: Transaction, origin: Origin) -> Self {
+        let now = deps.clock.now();
+        Self {
+            mid: deps.mids.next(now, rand::random()),
+            began: Instant::now(),
+            envelope: Envelope {
+                reverse_path: transaction.reverse_path.take(),
+                recipients: std::mem::take(&mut transaction.recipients),
+                dsn: std::mem::take(&mut transaction.dsn),
+                body: BodyKind::default(),
+                smtputf8: transaction.smtputf8,
+                origin,
+                accepted_at: now,
+                header_size: 0,
+                size: 0,
+            },
+            transaction,
+            stage: Stage::Head(HeadReader::default()),
+        }
+    }
+
+    /// Takes a piece of content. Waits where the queue is slower than the client.
+    pub async fn write(&mut self, deps: &Deps, octets: Bytes) {
+        let done = match &mut self.stage {
+            Stage::Failed(_) => Ok(()),
+            Stage::Body(body) => body.write(deps, self.mid, octets).await.map_err(|error| of_queue(&error)),
+            Stage::Head(reader) => match reader.push(octets) {
+                Ok(None) => Ok(()),
+                Ok(Some(head)) => self.begin_body(deps, head).await,
+                Err(fault) => Err(of_head(fault)),
+            },
+        };
+        if let Err(reply) = done {
+            self.stage = Stage::Failed(reply);
+        }
+    }
+
+    /// The header section is whole: puts the relay's fields in front of it.
+    async fn begin_body(&mut self, deps: &Deps, head: head::Head) -> Result<(), Reply> {
+        let alone = match &self.envelope.recipients[..] {
+            // Beyond ASCII only with SMTPUTF8 could it stand there; it tells nothing that the envelope does not.
+            [only] if !only.address.needs_smtputf8() => Some(&only.address),
+            _ => None,
+        };
+        let received = Received {
+            helo: &self.transaction.helo,
+            client: self.envelope.origin.client,
+            by: deps.hostname.as_str(),
+            protocol: self.transaction.protocol,
+            mid: self.mid,
+            recipient: alone,
+            at: self.envelope.accepted_at,
+        };
+        let header = head::assemble(&head.section, &received, &deps.hostname).map_err(of_head)?;
+        self.envelope.header_size = u32::try_from(header.octets().len()).unwrap_or(u32::MAX);
+        let mut body = Body {
+            sink: Sink::Memory(vec![header.octets().clone()]),
+            size: header.octets().len() as u64,
+            header,
+            small: BytesMut::new(),
+        };
+        body.write(deps, self.mid, head.body).await.map_err(|error| of_queue(&error))?;
+        self.stage = Stage::Body(Box::new(body));
+        Ok(())
+    }
+
+    /// All content is in: routes it and stores it.
+    pub async fn finish(mut self, deps: &Deps, kind: BodyKind) -> Result<Mid, Reply> {
+        if let Stage::Head(reader) = &mut self.stage {
+            let head = std::mem::take(reader).end();
+            if let Err(reply) = self.begin_body(deps, head).await {
+                self.stage = Stage::Failed(reply);
+            }
+        }
+        let body = match std::mem::replace(&mut self.stage, Stage::Head(HeadReader::default())) {
+            Stage::Body(body) => body,
+            Stage::Failed(reply) => return Err(self.refused(reply)),
+            // `begin_body` leaves no head behind; were it so, nothing must be acknowledged.
+            Stage::Head(_) => return Err(self.refused(refusal(451, 3, 0, "Local error, try again later"))),
+        };
+        self.envelope.body = kind;
+        self.envelope.size = body.size;
+        let legs = match legs::sort(&deps.table, &self.envelope, &body.header, deps.clock.now()) {
+            Fate::Queue(legs) => legs,
+            Fate::Discard(routes) => {
+                self.log(&routes, "discarded");
+                return Ok(self.mid);
+            }
+            Fate::Refuse(reply) => return Err(self.refused(reply)),
+        };
+        let mut routes: Vec<RouteName> = Vec::new();
+        for leg in &legs {
+            if !routes.contains(&leg.lane.route) {
+                routes.push(leg.lane.route.clone());
+            }
+        }
+        let content = match body.finish().await {
+            Ok(content) => content,
+            Err(error) => return Err(self.refused(of_queue(&error))),
+        };
+        // The envelope goes to the queue; the log wants a little of it.
+        let record = Record::of(&self.envelope, self.mid, self.began);
+        let message = NewMessage { mid: self.mid, envelope: self.envelope, legs, content };
+        match deps.queue.accept(message).await {
+            Ok(()) => {
+                record.accepted(&routes, "accepted");
+                Ok(self.mid)
+            }
+            Err(error) => {
+                let reply = of_queue(&error);
+                tracing::warn!(mid = %self.mid, %error, "the queue did not take a message");
+                record.refused(&reply);
+                Err(reply)
+            }
+        }
+    }
+
+    fn refused(&self, reply: Reply) -> Reply {
+        Record::of(&self.envelope, self.mid, self.began).refused(&reply);
+        reply
+    }
+
+    fn log(&self, routes: &[RouteName], what: &str) {
+        Record::of(&self.envelope, self.mid, self.began).accepted(routes, what);
+    }
+}
+
+impl Body {
+    async fn write(&mut self, deps: &Deps, mid: Mid, octets: Bytes) -> Result<(), QueueError> {
+        self.size += octets.len() as u64;
+        if octets.len() < SMALL {
+            self.small.extend_from_slice(&octets);
+            if self.small.len() < GATHER {
+                return Ok(());
+            }
+            return self.flush(deps, mid).await;
+        }
+        self.flush(deps, mid).await?;
+        self.pass(deps, mid, octets).await
+    }
+
+    async fn flush(&mut self, deps: &Deps, mid: Mid) -> Result<(), QueueError> {
+        if self.small.is_empty() {
+            return Ok(());
+        }
+        let small = self.small.split().freeze();
+        self.pass(deps, mid, small).await
+    }
+
+    async fn pass(&mut self, deps: &Deps, mid: Mid, octets: Bytes) -> Result<(), QueueError> {
+        match &mut self.sink {
+            Sink::Spool(spool) => return spool.write(octets).await,
+            Sink::Memory(pieces) => pieces.push(octets),
+        }
+        let in_body = self.size.saturating_sub(self.header.octets().len() as u64);
+        if in_body > IN_MEMORY
+            && let Sink::Memory(pieces) = std::mem::replace(&mut self.sink, Sink::Spool(deps.queue.spool(mid)))
+            && let Sink::Spool(spool) = &mut self.sink
+        {
+            for piece in pieces {
+                spool.write(piece).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<NewContent, QueueError> {
+        let small = self.small.split().freeze();
+        match self.sink {
+            Sink::Memory(mut pieces) => {
+                if !small.is_empty() {
+                    pieces.push(small);
+                }
+                Ok(NewContent::Memory(pieces))
+            }
+            Sink::Spool(mut spool) => {
+                if !small.is_empty() {
+                    spool.write(small).await?;
+                }
+                spool.finish().await.map(NewContent::Spooled)
+            }
+        }
+    }
+}
+
+/// What the log tells of a message: no content, no secrets.
+struct Record {
+    mid: Mid,
+    from: String,
+    origin: Origin,
+    recipients: usize,
+    size: u64,
+    began: Instant,
+}
+
+impl Record {
+    fn of(envelope: &Envelope, mid: Mid, began: Instant) -> Self {
+        Self {
+            mid,
+            from: path(envelope.reverse_path.as_ref()),
+            origin: envelope.origin.clone(),
+            recipients: envelope.recipients.len(),
+            size: envelope.size,
+            began,
+        }
+    }
+
+    fn accepted(&self, routes: &[RouteName], what: &str) {
+        let routes = routes.iter().map(RouteName::as_str).collect::<Vec<_>>().join(",");
+        info!(
+            mid = %self.mid,
+            listener = self.origin.listener,
+            client = self.origin.client.map(tracing::field::display),
+            user = self.origin.user,
+            from = self.from,
+            recipients = self.recipients,
+            size = self.size,
+            routes,
+            duration_ms = millis(self.began.elapsed()),
+            "message {what}"
+        );
+    }
+
+    fn refused(&self, reply: &Reply) {
+        info!(
+            mid = %self.mid,
+            listener = self.origin.listener,
+            client = self.origin.client.map(tracing::field::display),
+            user = self.origin.user,
+            from = self.from,
+            recipients = self.recipients,
+            reply = %reply.to_string().trim_end(),
+            duration_ms = millis(self.began.elapsed()),
+            "message refused"
+        );
+    }
+}
+
+/// A reverse-path as it stands in logs.
+pub(super) fn path(reverse_path: Option<&crate::mail::Address>) -> String {
+    reverse_path.map_or_else(|| "<>".to_owned(), ToString::to_string)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn of_head(fault: HeadFault) -> Reply {
+    match fault {
+        HeadFault::TooLarge => refusal(
+            552,
+            3,
+            4,
+            format!("The header section is larger than the {MOST_HEADER} octets that are taken here"),
+        ),
+        HeadFault::Nul => refusal(550, 6, 0, "NUL in the header section"),
+        HeadFault::Loop => refusal(554, 4, 6, "Too many hops: the message is in a loop"),
+    }
+}
+
+/// Nothing is told of paths and causes on this side: those are for the log.
+fn of_queue(error: &QueueError) -> Reply {
+    match error {
+        QueueError::Full { .. } | QueueError::Write { .. } => {
+            refusal(452, 3, 1, "The queue has no room, try again later")
+        }
+        QueueError::Closed => refusal(421, 3, 2, "The relay is shutting down, try again later"),
+        QueueError::Read { .. } | QueueError::Open { .. } => refusal(451, 3, 0, "Local error, try again later"),
+    }
+}

@@ -1,0 +1,135 @@
+//! What the queue knows in memory alone: leases, and which lanes to look at.
+//!
+//! A lease is taken before the leg is read in a fresh snapshot, and ended after the commit that settled the leg: whoever
+//! takes it next sees that commit. So no leg is ever handed out twice.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Lane, LaneDue};
+use crate::mail::{Mid, Timestamp};
+
+pub(super) type LegId = (Mid, u32);
+
+/// Std locks: they are held for a look-up, never across an await.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Legs under lease, with the lane to nudge when they come back; `None` for held ones.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<HashMap<LegId, Option<LaneDue>>>);
+
+impl Leases {
+    /// Takes the lease; false where somebody has it.
+    pub(super) fn take(&self, id: LegId, back: impl FnOnce() -> Option<LaneDue>) -> bool {
+        match lock(&self.0).entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(back());
+                true
+            }
+        }
+    }
+
+    pub(super) fn holds(&self, id: LegId) -> bool {
+        lock(&self.0).contains_key(&id)
+    }
+
+    pub(super) fn end(&self, id: LegId) -> Option<LaneDue> {
+        lock(&self.0).remove(&id).flatten()
+    }
+
+    /// What is to be nudged when the lease is given back.
+    pub(super) fn comes_back_to(&self, id: LegId, back: Option<LaneDue>) {
+        if let Some(kept) = lock(&self.0).get_mut(&id) {
+            *kept = back;
+        }
+    }
+}
+
+/// Lanes that got legs since they were last asked for: one entry a lane, whatever came.
+#[derive(Debug, Default)]
+pub(super) struct Nudges {
+    lanes: Mutex<HashMap<Lane, Timestamp>>,
+    some: Notify,
+}
+
+impl Nudges {
+    pub(super) fn give(&self, legs: impl IntoIterator<Item = LaneDue>) {
+        let mut any = false;
+        {
+            let mut lanes = lock(&self.lanes);
+            for LaneDue { lane, due } in legs {
+                any = true;
+                let first = lanes.entry(lane).or_insert(due);
+                *first = due.min(*first);
+            }
+        }
+        if any {
+            self.some.notify_one();
+        }
+    }
+
+    pub(super) async fn wait(&self) -> Vec<LaneDue> {
+        loop {
+            let lanes = std::mem::take(&mut *lock(&self.lanes));
+            if !lanes.is_empty() {
+                return lanes.into_iter().map(|(lane, due)| LaneDue { lane, due }).collect();
+            }
+            self.some.notified().await;
+        }
+    }
+}
+
+/// Leases that were taken and not yet handed to the caller. Dropped, they are given back: a claim whose future was
+/// dropped leaks none.
+pub(super) struct Taken {
+    memory: Arc<super::Memory>,
+    ids: Vec<LegId>,
+}
+
+impl Taken {
+    pub(super) fn new(memory: Arc<super::Memory>) -> Self {
+        Self { memory, ids: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, id: LegId, back: impl FnOnce() -> Option<LaneDue>) -> bool {
+        let taken = self.memory.leases.take(id, back);
+        if taken {
+            self.ids.push(id);
+        }
+        taken
+    }
+
+    /// Gives one back without a nudge: the leg is not there any more.
+    pub(super) fn forget(&mut self, id: LegId) {
+        self.ids.retain(|kept| *kept != id);
+        self.memory.leases.end(id);
+    }
+
+    pub(super) fn is_free(&self, id: LegId) -> bool {
+        !self.memory.leases.holds(id)
+    }
+
+    /// Leaves one under lease for good.
+    pub(super) fn keep(&mut self, id: LegId) {
+        self.ids.retain(|kept| *kept != id);
+    }
+
+    /// The caller has them now.
+    pub(super) fn hand_over(mut self) {
+        self.ids.clear();
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        for id in self.ids.drain(..) {
+            self.memory.release(id);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What the queue keeps: lanes, legs, and what is done with them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Spooled;
+use crate::config::Size;
+use crate::mail::{Diagnosis, Domain, Envelope, Mid, ProviderName, RouteName, Timestamp};
+
+/// Where recipients wait: those of one lane go the same way, so what holds back one holds back all of it, and
+/// nothing else. On disk the due index is ordered by lane.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lane {
+    pub route: RouteName,
+    /// The recipients' domain, where the route's chain has a provider that delivers by destination (`mx`).
+    pub destination: Option<Domain>,
+}
+
+/// Recipients of one message that share lane, due time and history. The unit of claiming and settling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leg {
+    pub lane: Lane,
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub due: Timestamp,
+    pub recipients: Vec<LegRecipient>,
+    /// Rounds through the chain that ended in a deferral: where the retry schedule stands.
+    pub attempts: u32,
+    /// Providers that are passed over for this leg.
+    pub passed: Vec<Passed>,
+    pub state: LegState,
+    /// The sender was told of the delay.
+    pub warned: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegRecipient {
+    /// Index in the envelope's recipients.
+    pub index: u32,
+    /// What was last said about it: for DSNs and explanations.
+    pub last: Option<Diagnosis>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    pub provider: ProviderName,
+    pub why: PassedWhy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PassedWhy {
+    /// It cannot carry this message: for good.
+    Unsupported,
+    /// It was out when tried: until the next round.
+    Tried,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LegState {
+    Waiting,
+    /// Not due until a person releases it.
+    Held {
+        reason: String,
+    },
+}
+
+/// A message to be accepted. Its legs cover every recipient that is still to be served.
+#[derive(Debug)]
+pub struct NewMessage {
+    pub mid: Mid,
+    pub envelope: Envelope,
+    pub legs: Vec<Leg>,
+    pub content: NewContent,
+}
+
+/// Content on its way in.
+#[derive(Debug)]
+pub enum NewContent {
+    /// All of it, in pieces.
+    Memory(Vec<Bytes>),
+    /// Written ahead of the acceptance by a `Spool`.
+    Spooled(Spooled),
+}
+
+/// A leg under lease.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub mid: Mid,
+    /// The leg's number within its message.
+    pub number: u32,
+    pub leg: Leg,
+    pub envelope: Arc<Envelope>,
+}
+
+/// What an attempt came to, as the queue writes it: one commit for all of it.
+#[derive(Debug)]
+pub struct Settled {
+    pub mid: Mid,
+    pub number: u32,
+    /// Recipients (envelope indices) that leave this leg.
+    pub recipients: Vec<u32>,
+    /// Where those go that are not done: retries, moves, holds. A message without legs is deleted, content and all.
+    pub legs: Vec<Leg>,
+    /// DSNs that this settlement calls for.
+    pub notices: Vec<NewMessage>,
+    /// Quota counters, absolute.
+    pub counters: Vec<(String, Counter)>,
+}
+
+/// A count over a span, kept across restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub since: Timestamp,
+    pub count: u64,
+}
+
+/// A lane that has waiting legs, and when its first one is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneDue {
+    pub lane: Lane,
+    pub due: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueueOptions {
+    pub path: PathBuf,
+    /// Below this much free space `accept` answers `QueueError::Full`, so that settling still has room.
+    pub min_free: Size,
+    /// redb's page cache, octets.
+    pub cache: usize,
+}
+
+/// What `claim` found.
+#[derive(Debug)]
+pub struct Claimed {
+    pub claims: Vec<Claim>,
+    /// When the lane's next leg that is not under lease falls due: at or before now where `most` cut the list; `None`
+    /// where nothing waits.
+    pub next_due: Option<Timestamp>,
+}
+
+/// A message as it lies in the queue.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub envelope: Arc<Envelope>,
+    /// Number, leg, and whether it is under lease: an attempt is under way.
+    pub legs: Vec<(u32, Leg, bool)>,
+}
+
+/// How much lies in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    pub messages: u64,
+    /// Legs that fall due by themselves.
+    pub waiting: u64,
+    pub held: u64,
+}

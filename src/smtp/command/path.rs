@@ -1,0 +1,71 @@
+//! Paths of MAIL and RCPT (RFC 5321, 4.1.2), read with the tolerance that clients need.
+
+use super::Fault;
+use crate::mail::{Address, AddressError};
+
+/// What stands between the angle brackets, and what follows them.
+pub(super) struct Split<'a> {
+    pub path: &'a str,
+    pub rest: &'a str,
+}
+
+/// The argument of `MAIL` or `RCPT`: keyword, colon, path. White space behind the colon and a mailbox without angle
+/// brackets are wrong and common; both are taken, for neither can be read in two ways.
+pub(super) fn split<'a>(argument: &'a str, keyword: &'static str, usage: &'static str) -> Result<Split<'a>, Fault> {
+    let after = argument
+        .get(..keyword.len())
+        .filter(|start| start.eq_ignore_ascii_case(keyword))
+        .map(|_| argument[keyword.len()..].trim_start())
+        .and_then(|rest| rest.strip_prefix(':'))
+        .map(str::trim_start)
+        .ok_or(Fault::Arguments(usage))?;
+    let (path, rest) = match after.strip_prefix('<') {
+        Some(inside) => {
+            let end = unquoted(inside, |c| c == '>').ok_or(Fault::Arguments(usage))?;
+            (inside[..end].trim(), &inside[end + 1..])
+        }
+        None => after.split_at(unquoted(after, char::is_whitespace).unwrap_or(after.len())),
+    };
+    if !(rest.is_empty() || rest.starts_with(char::is_whitespace)) || (path.is_empty() && !after.starts_with('<')) {
+        return Err(Fault::Arguments(usage));
+    }
+    Ok(Split { path: without_route(path), rest })
+}
+
+/// The mailbox in a path. Its domain may be an address literal or beyond ASCII.
+pub(super) fn mailbox(path: &str) -> Result<Address, AddressError> {
+    path.parse()
+}
+
+/// Source routes (`@a,@b:user@c`) are read over and not used (RFC 5321, appendix C).
+fn without_route(path: &str) -> &str {
+    if !path.starts_with('@') {
+        return path;
+    }
+    let mut bracket = false;
+    for (at, c) in path.char_indices() {
+        match c {
+            '[' => bracket = true,
+            ']' => bracket = false,
+            ':' if !bracket => return &path[at + 1..],
+            _ => {}
+        }
+    }
+    path
+}
+
+/// Where the first character lies that `wanted` holds for, quoted strings (RFC 5321, 4.1.2) left out.
+fn unquoted(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if !quoted && wanted(c) => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}

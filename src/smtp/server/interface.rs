@@ -1,0 +1,110 @@
+//! What goes into a session, and what comes out of it.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::Secret;
+use crate::mail::{Address, BodyKind, Domain, DsnRequest, Mid, Protocol, Recipient};
+use crate::smtp::reply::Reply;
+
+/// What a listener's sessions have in common.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub hostname: Domain,
+    /// Octets of content.
+    pub max_message_size: u64,
+    pub max_recipients: usize,
+    /// There is a certificate, and the listener does not speak TLS from the start.
+    pub starttls: bool,
+    /// Users may authenticate: over TLS, or from this host.
+    pub authentication: bool,
+}
+
+/// What the driver knows of the client before it has said anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// It is on this host: a password in clear passes no network.
+    pub loopback: bool,
+    /// The connection is TLS from the start.
+    pub tls: bool,
+    /// It gets nowhere without authentication.
+    pub must_authenticate: bool,
+}
+
+/// What happens to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// What was read and not yet used. The session takes from its front what it can use.
+    Octets(&'a mut BytesMut),
+    /// To the question that is open.
+    Answer(Answer),
+    /// The handshake that `Action::StartTls` asked for is done.
+    TlsUp,
+    /// The client was silent for too long (RFC 5321, 4.5.3.2.7).
+    TimedOut,
+    /// The relay is about to stop: content on its way in is still taken, then the session ends.
+    Shutdown,
+}
+
+/// What the driver must do, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    Reply(Reply),
+    /// To be answered before the session reads on.
+    Ask(Question),
+    /// Content begins, for this envelope.
+    Begin(Box<Transaction>),
+    /// A piece of it, in order.
+    Content(Bytes),
+    /// What has begun is refused or given up: forget it.
+    Abort,
+    /// Once all replies are written, and without what was read so far: the handshake.
+    StartTls,
+    /// Once all replies are written.
+    Close,
+}
+
+/// What needs I/O or a higher floor.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Question {
+    /// May this reverse-path be used?
+    Mail(Option<Address>),
+    /// Does any route take this recipient, and may the client relay?
+    Rcpt(Recipient),
+    Authenticate {
+        user: String,
+        password: Secret,
+    },
+    /// All content is in: take responsibility for it.
+    Store {
+        /// What the content turned out to be.
+        body: BodyKind,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To `Mail` and `Rcpt`.
+    Accept,
+    /// To any question. A reply of 421 ends the session too (RFC 5321, 3.8).
+    Refuse(Reply),
+    /// To `Authenticate`: the user's name.
+    Authenticated(String),
+    /// To `Store`: it is on disk.
+    Stored(Mid),
+}
+
+/// An envelope in the making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    pub reverse_path: Option<Address>,
+    /// Each address once.
+    pub recipients: Vec<Recipient>,
+    pub dsn: DsnRequest,
+    pub smtputf8: bool,
+    /// What the client calls itself.
+    pub helo: String,
+    pub protocol: Protocol,
+    pub user: Option<String>,
+    /// Some recipient was refused.
+    pub(super) refused: bool,
+}

@@ -1,0 +1,26 @@
+//! What transports are built from beside their settings, and why one could not be built.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::dns::Resolve;
+use crate::mail::Domain;
+use crate::os::Clock;
+
+/// What all transports share.
+#[derive(Clone)]
+pub struct Environment {
+    /// What the relay calls itself in EHLO.
+    pub hostname: Domain,
+    pub resolver: Arc<dyn Resolve>,
+    pub clock: Clock,
+}
+
+/// Why a transport cannot be built from its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error("the certificates in {path} cannot be read: {detail}")]
+    Ca { path: PathBuf, detail: String },
+    #[error("certificates cannot be checked: {0}")]
+    Roots(String),
+}
