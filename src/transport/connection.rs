@@ -99,11 +99,16 @@ impl Connection {
         target: Target<'_>,
         encryption: Encryption,
     ) -> Result<Self, NoSession> {
-        match Self::open_once(opener, target, encryption).await {
+        let failure = match Self::open_once(opener, target, encryption).await {
             Err(NoSession::Session(failure)) if encryption == Encryption::Opportunistic && is_tls_trouble(&failure) => {
-                tracing::info!(server = target.name, address = %target.address, %failure, "TLS failed, going on without");
-                Self::open_once(opener, target, Encryption::None).await
+                failure
             }
+            opened => return opened,
+        };
+        tracing::info!(server = target.name, address = %target.address, %failure, "TLS failed, going on without");
+        match Self::open_once(opener, target, Encryption::None).await {
+            // What is wrong is TLS; that the password needs it is right.
+            Err(NoSession::Session(Failure::ClearPassword)) => Err(NoSession::Session(failure)),
             opened => opened,
         }
     }

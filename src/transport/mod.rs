@@ -6,6 +6,7 @@ mod environment;
 pub mod flavor;
 mod handover;
 mod hosts;
+mod maildir;
 mod mx;
 mod outcome;
 mod pool;
@@ -26,6 +27,7 @@ use crate::mail::{Domain, Envelope, Mid, Recipient};
 use crate::queue::Content;
 
 pub use environment::{Environment, TransportError};
+pub use maildir::Maildir;
 pub use mx::MxTransport;
 pub use outcome::{Lack, Outcome, ProviderId, Trouble, TroubleKind};
 pub use smtp::SmtpTransport;

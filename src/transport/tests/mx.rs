@@ -167,6 +167,26 @@ fn address_literals_ask_no_dns() {
 }
 
 #[test]
+fn the_source_address_is_used_for_its_family() {
+    run(async {
+        let server = Server::start_at("127.0.0.51:0", None, &[&[OPEN, MESSAGE].concat()]).await;
+        let source = "127.0.0.77".parse().unwrap();
+        let settings = |port| MxSettings { source: Some(source), ..settings(port) };
+        let mut dns = three();
+        dns.addresses.insert("one.example", Ok(vec!["::1", "127.0.0.51"]));
+        let ours = transport(&settings(server.address.port()), dns);
+        assert_eq!(outcomes(&ours, &message()).await, "delivered 250");
+        drop(ours);
+        assert_eq!(server.sessions().await[0].client, Some(source));
+
+        let mut dns = three();
+        dns.mx.insert("b.example", Ok(vec![(10, "six.example")]));
+        dns.addresses.insert("six.example", Ok(vec!["::1"]));
+        assert_eq!(outcomes(&transport(&settings(9), dns), &message()).await, "unavailable Connection");
+    });
+}
+
+#[test]
 fn verify_checks_the_exchangers_name() {
     for (name, outcome) in [("one.example", "delivered 250"), ("b.example", "unavailable Tls")] {
         run(async {

@@ -6,7 +6,7 @@
 //! `!close` and `!reset` end the connection; anything else is a line to send. At a script's end the server waits for the
 //! client to close.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub(super) struct Server {
 /// What came in on one connection.
 #[derive(Debug, Default)]
 pub(super) struct Session {
+    pub(super) client: Option<IpAddr>,
     pub(super) lines: Vec<String>,
     pub(super) content: Vec<String>,
 }
@@ -71,8 +72,9 @@ impl Server {
         let task = tokio::spawn(async move {
             let mut sessions = Vec::new();
             for script in scripts {
-                let (stream, _) = listener.accept().await.unwrap();
-                sessions.push(play(stream, acceptor.clone(), &script).await);
+                let (stream, client) = listener.accept().await.unwrap();
+                let session = play(stream, acceptor.clone(), &script).await;
+                sessions.push(Session { client: Some(client.ip()), ..session });
             }
             sessions
         });

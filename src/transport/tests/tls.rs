@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 
 use super::script::{Identity, Server};
 use super::*;
-use crate::config::{SmtpSettings, SmtpTls, TlsFloor};
+use crate::config::{Credentials, Secret, SmtpSettings, SmtpTls, TlsFloor};
 use crate::transport::{SmtpTransport, TransportError};
 
 const MESSAGE: &[&str] = &[">MAIL", ">RCPT", ">DATA", "250 ok", "250 ok", "354 go", "!content", "250 ok"];
@@ -111,6 +111,20 @@ fn what_fails_as_an_opportunity_goes_on_in_clear() {
         let outcome = check("mx.example", true, SmtpTls::Opportunistic, Some(TlsFloor::Require), &[first]);
         assert!(outcome.starts_with("unavailable"), "{broken:?}: {outcome}");
     }
+}
+
+#[test]
+fn a_password_does_not_go_on_in_clear() {
+    run(async {
+        let broken = [HELLO, &[">STARTTLS", "220 go", "this is no handshake"]].concat();
+        let server = Server::start(&[&broken, &["220 mx", ">EHLO", "250-mx", "250 AUTH PLAIN"]]).await;
+        let login = Credentials { username: "u".to_owned(), password: Secret::new("p".to_owned()) };
+        let settings =
+            SmtpSettings { credentials: Some(login), ..settings(server.address, SmtpTls::Opportunistic, None) };
+        let transport = transport(&settings);
+        assert_eq!(outcomes(&transport, &attempt(&["r@b.example"])).await, "unavailable Tls");
+        assert!(!server.sessions().await[1].lines.iter().any(|line| line.starts_with("AUTH")));
+    });
 }
 
 #[test]
