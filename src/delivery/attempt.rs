@@ -11,7 +11,11 @@ use crate::transport::{Attempt, Outcome, Transport};
 /// Makes the attempt and gives one outcome per recipient, whatever happens: a transport that panics or is cut off leaves
 /// `Deferred` where the provider cannot have the message yet, else `Unknown`; never `Unavailable`, so that one odd
 /// message opens no breaker.
-pub async fn run(transport: Arc<dyn Transport>, attempt: Attempt, cut_off: CancellationToken) -> (Vec<Outcome>, Duration) {
+pub async fn run(
+    transport: Arc<dyn Transport>,
+    attempt: Attempt,
+    cut_off: CancellationToken,
+) -> (Vec<Outcome>, Duration) {
     let began = tokio::time::Instant::now();
     let wanted = attempt.recipients.len();
     let task = attempt.clone();
@@ -29,7 +33,9 @@ pub async fn run(transport: Arc<dyn Transport>, attempt: Attempt, cut_off: Cance
             let said = format!("the transport gave {} outcomes for {wanted} recipients", outcomes.len());
             attempt.all(broken_off(&attempt, said))
         }
-        Err(error) if error.is_cancelled() => attempt.all(broken_off(&attempt, "cut off by the relay's stop".to_owned())),
+        Err(error) if error.is_cancelled() => {
+            attempt.all(broken_off(&attempt, "cut off by the relay's stop".to_owned()))
+        }
         Err(error) => {
             let panic = error.into_panic();
             let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());

@@ -18,7 +18,9 @@ pub enum Sign {
     Alive,
     Failed,
     /// No use in trying before `until`, or before a probe's time where none is told.
-    Out { until: Option<Timestamp> },
+    Out {
+        until: Option<Timestamp>,
+    },
     /// Says nothing: the peer was not asked.
     Nothing,
 }
@@ -37,9 +39,13 @@ pub enum Admission {
 /// A change that operators want to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    Opened { until: Timestamp },
+    Opened {
+        until: Timestamp,
+    },
     /// A probe failed: open again, for longer.
-    Reopened { until: Timestamp },
+    Reopened {
+        until: Timestamp,
+    },
     Closed,
 }
 
@@ -51,10 +57,18 @@ pub struct Breaker {
 
 #[derive(Debug, Clone)]
 enum State {
-    Closed { failures: VecDeque<Timestamp> },
+    Closed {
+        failures: VecDeque<Timestamp>,
+    },
     /// `pause` is what led to `until`, and what a failed probe doubles.
-    Open { since: Timestamp, until: Timestamp, pause: Duration },
-    Probing { pause: Duration },
+    Open {
+        since: Timestamp,
+        until: Timestamp,
+        pause: Duration,
+    },
+    Probing {
+        pause: Duration,
+    },
 }
 
 impl Breaker {
@@ -147,7 +161,12 @@ mod tests {
 
     fn breaker() -> Breaker {
         let second = Duration::from_secs(1);
-        Breaker::new(BreakerSettings { failures: 3, within: 30 * second, probe_after: 15 * second, probe_max: 50 * second })
+        Breaker::new(BreakerSettings {
+            failures: 3,
+            within: 30 * second,
+            probe_after: 15 * second,
+            probe_max: 50 * second,
+        })
     }
 
     fn failed(breaker: &mut Breaker, seconds: i64) -> Option<Change> {

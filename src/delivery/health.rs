@@ -25,15 +25,23 @@ const SENDERS_MOST: usize = 10_000;
 /// Whether a provider takes an attempt now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admits {
-    Now { probe: bool },
+    Now {
+        probe: bool,
+    },
     /// Out: the breaker is open, or the quota is spent.
-    Out { until: Timestamp },
+    Out {
+        until: Timestamp,
+    },
     /// The probe's outcome decides.
     Probing,
     /// It asked for a pause.
-    Throttled { until: Timestamp },
+    Throttled {
+        until: Timestamp,
+    },
     /// It has not verified this sender; other senders' mail it takes.
-    SenderRefused { until: Timestamp },
+    SenderRefused {
+        until: Timestamp,
+    },
 }
 
 /// Health of all providers.
@@ -54,7 +62,12 @@ struct Station {
 
 impl Station {
     fn new(provider: &Provider) -> Self {
-        Self { breaker: Breaker::new(provider.breaker), throttled_until: None, throttle_pause: THROTTLE_FIRST, ramp: None }
+        Self {
+            breaker: Breaker::new(provider.breaker),
+            throttled_until: None,
+            throttle_pause: THROTTLE_FIRST,
+            ramp: None,
+        }
     }
 
     fn admits(&self, now: Timestamp) -> Admits {
@@ -71,7 +84,9 @@ impl Station {
     }
 
     fn is_spotless(&self, now: Timestamp) -> bool {
-        self.breaker.is_spotless() && self.ramp.is_none() && self.throttled_until.is_none_or(|until| until <= now)
+        self.breaker.is_spotless()
+            && self.ramp.is_none()
+            && self.throttled_until.is_none_or(|until| until <= now)
             && self.throttle_pause == THROTTLE_FIRST
     }
 }

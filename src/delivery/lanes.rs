@@ -87,6 +87,10 @@ impl Lanes {
         self.states.entry(lane.clone()).or_default()
     }
 
+    pub fn peek(&self, lane: &Lane) -> Option<&LaneState> {
+        self.states.get(lane)
+    }
+
     /// Legs came into the lane.
     pub fn nudge(&mut self, lane: &Lane, due: Timestamp, priority: Priority) {
         let state = self.states.entry(lane.clone()).or_default();
@@ -160,12 +164,23 @@ impl Lanes {
     }
 
     /// Sleeps until that time, or until the health of the provider changes.
-    pub fn sleep_on_health(&mut self, lane: &Lane, until: Timestamp, provider: ProviderName, destination: Option<Domain>) {
+    pub fn sleep_on_health(
+        &mut self,
+        lane: &Lane,
+        until: Timestamp,
+        provider: ProviderName,
+        destination: Option<Domain>,
+    ) {
         self.sleep(lane, until);
         self.on_health.entry((provider, destination)).or_default().insert(lane.clone());
     }
 
-    pub fn health_changed(&mut self, provider: &ProviderName, destination: Option<&Domain>, priority: impl Fn(&Lane) -> Priority) {
+    pub fn health_changed(
+        &mut self,
+        provider: &ProviderName,
+        destination: Option<&Domain>,
+        priority: impl Fn(&Lane) -> Priority,
+    ) {
         let Some(lanes) = self.on_health.remove(&(provider.clone(), destination.cloned())) else { return };
         for lane in lanes {
             let priority = priority(&lane);

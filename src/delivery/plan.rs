@@ -12,11 +12,19 @@ use crate::queue::{Passed, PassedWhy};
 /// What to do with a leg now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    Start { provider: ProviderName, probe: bool },
+    Start {
+        provider: ProviderName,
+        probe: bool,
+    },
     /// All of the lane is in the same position: it waits, and nothing is written. `None`: until a probe's outcome.
-    Wait { until: Option<Timestamp>, provider: ProviderName },
+    Wait {
+        until: Option<Timestamp>,
+        provider: ProviderName,
+    },
     /// This leg's own history leaves it nowhere to go for now; others of its lane may have a way.
-    Postpone { until: Option<Timestamp> },
+    Postpone {
+        until: Option<Timestamp>,
+    },
     /// Every provider was tried this round: the retry schedule decides.
     NextRound,
     /// No provider of the chain can carry it.

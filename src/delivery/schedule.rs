@@ -44,7 +44,9 @@ mod tests {
         let minute = Duration::from_secs(60);
         let schedule = Schedule::new(&[minute, 5 * minute]);
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        for (attempts, jitter, seconds) in [(1, 0.5, 60), (2, 0.5, 300), (3, 0.5, 300), (99, 0.5, 300), (1, 0.0, 54), (1, 1.0, 66)] {
+        for (attempts, jitter, seconds) in
+            [(1, 0.5, 60), (2, 0.5, 300), (3, 0.5, 300), (99, 0.5, 300), (1, 0.0, 54), (1, 1.0, 66)]
+        {
             let due = schedule.next(attempts, now, Jitter(jitter));
             assert_eq!(due.as_second() - now.as_second(), seconds, "{attempts} {jitter}");
         }

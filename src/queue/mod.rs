@@ -120,6 +120,7 @@ impl Queue {
             pause,
             kept: VecDeque::new(),
             closing: Vec::new(),
+            given_up: false,
         };
         std::thread::Builder::new()
             .name("queue-writer".to_owned())

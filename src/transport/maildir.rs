@@ -200,7 +200,7 @@ impl NewFile {
     fn make_folders(&self) -> Result<(), Failed> {
         for folder in ["tmp", "new", "cur"] {
             let path = self.folder.join(folder);
-            os::make_private_folder(&path).map_err(|error| Failed::Io { path, error })?;
+            os::create_private_folder(&path).map_err(|error| Failed::Io { path, error })?;
         }
         let above = self.folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         for folder in [&self.folder, above] {

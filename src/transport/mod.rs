@@ -18,6 +18,8 @@ pub mod sendgrid;
 mod ses;
 mod smtp;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod verdict;
 

@@ -14,6 +14,7 @@ mod mx;
 mod postfix;
 mod rates;
 mod shutdown;
+mod stand_ins;
 mod support;
 mod three_routes;
 mod unknown;

@@ -43,7 +43,7 @@ const WRONG: [Wrong; 14] = [
         what: "a secret that is not there",
         file: "providers/20-b.yaml",
         yaml: "providers:\n  - name: cloud\n    transport: sendgrid\n    api_key: \"${env:WAYPOST_TEST_NOT_SET}\"\n",
-        place: "providers/20-b.yaml:4:14",
+        place: "providers/20-b.yaml:4:",
         says: &["WAYPOST_TEST_NOT_SET"],
     },
     Wrong {
@@ -78,8 +78,8 @@ const WRONG: [Wrong; 14] = [
         what: "a weight of 0",
         file: "routes/10-a.yaml",
         yaml: "routes:\n  - name: all\n    deliver:\n      - {outbox: 0}\n",
-        place: "routes/10-a.yaml:4:",
-        says: &["weight", "outbox"],
+        place: "routes/10-a.yaml:4:18",
+        says: &["weight of 0", "outbox"],
     },
     Wrong {
         what: "a rate of 0",
@@ -108,7 +108,7 @@ const WRONG: [Wrong; 14] = [
         file: "waypost.yaml",
         yaml: "listeners:\n  - name: public\n    address: \"0.0.0.0:2525\"\n    allow: [0.0.0.0/0]\n",
         place: "waypost.yaml:",
-        says: &["public", "0.0.0.0/0"],
+        says: &["'public'", "open relay"],
     },
     Wrong {
         what: "two actions in one route",

@@ -9,6 +9,8 @@ mod classify;
 mod mail;
 mod parts;
 mod represent;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::borrow::Cow;

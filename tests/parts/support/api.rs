@@ -99,10 +99,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn accept(address: SocketAddr, first: TcpListener, state: &Arc<Mutex<State>>) {
     let mut listener = Some(first);
     loop {
-        let (mode, stop) = (state.lock().unwrap().mode, state.lock().unwrap().stop);
-        if stop {
-            return;
-        }
+        let mode = {
+            let state = state.lock().unwrap();
+            if state.stop {
+                return;
+            }
+            state.mode
+        };
         if mode == Mode::Refuse {
             listener = None;
         } else if listener.is_none() {

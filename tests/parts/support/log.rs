@@ -39,10 +39,9 @@ impl Line {
         ["mid", "listener", "from", "recipients", "size"].iter().all(|name| self.field(name).is_some())
     }
 
+    /// A change of a provider's breaker: `open` or `closed`; a failed probe is no change.
     pub fn is_breaker(&self, provider: &str, state: &str) -> bool {
-        self.field("mid").is_none()
-            && self.text("provider").as_deref() == Some(provider)
-            && self.text("state").as_deref() == Some(state)
+        self.is("provider", provider) && self.is("breaker", state) && self.message().starts_with("breaker ")
     }
 
     pub fn is(&self, name: &str, value: &str) -> bool {

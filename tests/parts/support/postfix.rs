@@ -60,7 +60,8 @@ impl Setup {
 
     /// Hands all mail on to `next` instead of delivering it.
     pub fn relays_to(mut self, next: std::net::SocketAddr) -> Self {
-        self.main = vec![format!("relayhost = [{}]:{}", next.ip(), next.port())];
+        self.main =
+            vec!["virtual_mailbox_domains =".to_owned(), format!("relayhost = [{}]:{}", next.ip(), next.port())];
         self
     }
 
@@ -150,7 +151,6 @@ impl Setup {
         }
         if self.user.is_some() {
             lines.push("smtpd_sasl_auth_enable = yes".to_owned());
-            lines.push(format!("cyrus_sasl_config_path = {path}/sasl"));
             lines.push("smtpd_sasl_local_domain = $myhostname".to_owned());
             lines.push("smtpd_relay_restrictions = permit_sasl_authenticated, reject".to_owned());
             lines.push("smtpd_recipient_restrictions = permit_sasl_authenticated, reject".to_owned());
@@ -159,9 +159,9 @@ impl Setup {
         lines.join("\n") + "\n"
     }
 
-    /// The user in Cyrus SASL's own database.
+    /// The user in Cyrus SASL's own database. Debian's Postfix looks for SASL's settings in its configuration directory.
     fn write_password(&self, root: &Path, name: &str, password: &str) {
-        let sasl = root.join("sasl");
+        let sasl = root.join("etc/sasl");
         std::fs::create_dir(&sasl).unwrap();
         let database = sasl.join("sasldb2");
         let settings = format!(
