@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// What is done with one request.
@@ -12,6 +13,8 @@ use tokio::task::JoinHandle;
 pub enum Act {
     /// Reads it and answers: status, header lines, body.
     Answer(u16, &'static str, String),
+    /// Answers 200 with this body, and then closes the connection unannounced.
+    AnswerAndClose(&'static str),
     /// Answers the status and header, and the body never ends.
     AnswerWithoutEnd(u16),
     /// Reads it and never answers.
@@ -57,6 +60,7 @@ impl Seen {
 pub struct Scripted {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    closed: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -73,14 +77,20 @@ impl Scripted {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let acts = Arc::new(Mutex::new(acts.into_iter().collect::<VecDeque<_>>()));
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let kept = seen.clone();
+        let (kept, closed) = (seen.clone(), Arc::new(Notify::new()));
+        let closing = closed.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, acts.clone(), kept.clone()));
+                connections.spawn(serve(stream, acts.clone(), kept.clone(), closing.clone()));
             }
         });
-        Self { url, seen, task }
+        Self { url, seen, closed, task }
+    }
+
+    /// Waits until `AnswerAndClose` has closed its connection.
+    pub async fn closed(&self) {
+        self.closed.notified().await;
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -88,7 +98,12 @@ impl Scripted {
     }
 }
 
-async fn serve(mut stream: TcpStream, acts: Arc<Mutex<VecDeque<Act>>>, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(
+    mut stream: TcpStream,
+    acts: Arc<Mutex<VecDeque<Act>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    closed: Arc<Notify>,
+) {
     let mut octets = Vec::new();
     loop {
         let end = loop {
@@ -115,7 +130,7 @@ async fn serve(mut stream: TcpStream, acts: Arc<Mutex<VecDeque<Act>>>, seen: Arc
                 }
                 return;
             }
-            Act::Answer(..) | Act::AnswerWithoutEnd(_) | Act::Hang | Act::Close => {}
+            Act::Answer(..) | Act::AnswerAndClose(_) | Act::AnswerWithoutEnd(_) | Act::Hang | Act::Close => {}
         }
         while octets.len() < size {
             if stream.read_buf(&mut octets).await.unwrap_or(0) == 0 {
@@ -130,6 +145,13 @@ async fn serve(mut stream: TcpStream, acts: Arc<Mutex<VecDeque<Act>>>, seen: Arc
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
+            }
+            Act::AnswerAndClose(body) => {
+                let answer = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+                drop(stream);
+                closed.notify_one();
+                return;
             }
             Act::AnswerWithoutEnd(status) => {
                 let _ =
