@@ -1,0 +1,485 @@
+//! The scheduler: one task that owns all of delivery's state, woken by a closed set of events.
+//!
+//! Promises:
+//! - what is accepted is attempted until each recipient is delivered, bounced, discarded or held: no error, panic or stop
+//!   loses one, and only an outcome of `unknown` can double one;
+//! - a lane that waits for anything holds back no other lane;
+//! - it sleeps while there is nothing to do: no timer ticks for a wait whose end is known;
+//! - memory grows with lanes that have mail, not with the mail in them.
+//!
+//! What it does on failure: a queue that cannot be read is asked again after a second; one that cannot be written holds
+//! the outcomes back in their tasks, and no more attempts are begun than `Gate::Writing` allows.
+
+use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::attempt::Flight;
+use super::backlog::Backlog;
+use super::board::{Board, Gate};
+use super::desk::{Desk, Window};
+use super::health::{Health, Patient};
+use super::limits::Pace;
+use super::pending::{Draft, Pending};
+use super::plan::chain;
+use super::quota::Quotas;
+use super::span::{after, until};
+use super::status::Meter;
+use super::sweep;
+use crate::config::{Priority, Provider, QueueSettings, Transport as TransportSettings};
+use crate::mail::{Domain, MidSource, ProviderName, RouteName, Timestamp};
+use crate::os::Clock;
+use crate::queue::{Lane, LaneDue, Queue, QueueError};
+use crate::routing::Table;
+use crate::transport::{Outcome, Transport};
+
+/// Reads of the queue at one time.
+const READS: usize = 16;
+/// Legs that one lane has claimed and not started, at most.
+const WINDOW: usize = 64;
+/// Legs that all lanes together have claimed and not started. Half of it is for lanes that wait; beyond, theirs go back.
+const CLAIMED: usize = 4096;
+/// Outcomes that may wait to be written, beside the attempts that all providers may have under way.
+const UNWRITTEN: usize = 512;
+/// A lane that waits longer than this gives its window back, so that expiry sees what is in it.
+const SHORT: Duration = Duration::from_secs(1);
+/// Pause after an error of the queue.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// A sleep is cut to this, so that a clock that was set, or a machine that slept, is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What delivery is built from.
+pub struct Deps<Q = Queue> {
+    pub queue: Q,
+    pub table: Arc<Table>,
+    /// One for each provider of the table.
+    pub transports: HashMap<ProviderName, Arc<dyn Transport>>,
+    pub clock: Clock,
+    pub mids: Arc<MidSource>,
+    /// What the relay calls itself in reports.
+    pub hostname: Domain,
+    pub settings: QueueSettings,
+    /// How long attempts under way may still take when delivery is told to stop.
+    pub grace: Duration,
+}
+
+/// Owner of all of delivery's state. See `run`.
+pub struct Scheduler<Q = Queue> {
+    pub(super) desk: Arc<Desk<Q>>,
+    pub(super) stations: HashMap<ProviderName, Station>,
+    pub(super) route_paces: HashMap<RouteName, Pace>,
+    pub(super) board: Board,
+    pub(super) health: Health,
+    pub(super) quotas: Quotas,
+    pub(super) attempts: JoinSet<Vec<Outcome>>,
+    pub(super) flights: HashMap<Id, Flight>,
+    pub(super) meter: Arc<Meter>,
+    chores: JoinSet<Done>,
+    reads: HashMap<Id, Lane>,
+    sweep_at: Option<Timestamp>,
+    sweeping: Option<Id>,
+    most_unwritten: usize,
+    grace: Duration,
+}
+
+/// A provider, as the scheduler uses it.
+pub(super) struct Station {
+    pub settings: Arc<Provider>,
+    pub transport: Arc<dyn Transport>,
+    pub by_destination: bool,
+    pub destination_concurrency: usize,
+    pub pace: Option<Pace>,
+}
+
+/// All that wakes the scheduler.
+enum Event {
+    /// Legs came into lanes, or came back.
+    Nudged(Vec<LaneDue>),
+    Attempted(Result<(Id, Vec<Outcome>), JoinError>),
+    Done(Result<(Id, Done), JoinError>),
+    /// Something that waited for a time may go on.
+    Time,
+    Stop,
+}
+
+/// Work of delivery's own that ended.
+enum Done {
+    Read(Lane, Result<Window, QueueError>),
+    Written,
+    Swept(Duration),
+}
+
+/// What a lane could not pass.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    pub gates: BTreeSet<Gate>,
+    pub until: Option<Timestamp>,
+    /// Every leg of the lane is held back by it: no need to look at the others.
+    pub whole_lane: bool,
+}
+
+impl<Q: Backlog> Scheduler<Q> {
+    pub fn new(deps: Deps<Q>) -> Self {
+        let Deps { queue, table, mut transports, clock, mids, hostname, settings, grace } = deps;
+        let mut stations = HashMap::new();
+        for settings in table.providers() {
+            let Some(transport) = transports.remove(&settings.name) else {
+                error!(provider = %settings.name, "the provider has no transport: its mail waits");
+                continue;
+            };
+            let destination_concurrency = match &settings.transport {
+                TransportSettings::Mx(mx) => mx.destination_concurrency.max(1),
+                TransportSettings::Smtp(_)
+                | TransportSettings::SendGrid(_)
+                | TransportSettings::Mailgun(_)
+                | TransportSettings::Ses(_)
+                | TransportSettings::Maildir(_) => usize::MAX,
+            };
+            let station = Station {
+                by_destination: transport.by_destination(),
+                destination_concurrency,
+                pace: settings.limit.map(Pace::new),
+                settings: settings.clone(),
+                transport,
+            };
+            stations.insert(settings.name.clone(), station);
+        }
+        let paces = table.routes().filter_map(|route| Some((route.name.clone(), Pace::new(route.limit?))));
+        let route_paces = paces.collect();
+        let under_way: usize =
+            stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
+        Self {
+            desk: Arc::new(Desk { queue, table, clock, mids, hostname, settings }),
+            stations,
+            route_paces,
+            board: Board::default(),
+            health: Health::default(),
+            quotas: Quotas::default(),
+            attempts: JoinSet::new(),
+            flights: HashMap::new(),
+            meter: Arc::default(),
+            chores: JoinSet::new(),
+            reads: HashMap::new(),
+            sweep_at: None,
+            sweeping: None,
+            most_unwritten: under_way.saturating_add(UNWRITTEN),
+            grace,
+        }
+    }
+
+    /// What delivery counts, to be read while it runs.
+    pub fn meter(&self) -> Arc<Meter> {
+        self.meter.clone()
+    }
+
+    /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns
+    /// when all they came to is on disk.
+    pub async fn run(mut self, token: CancellationToken) {
+        if token.run_until_cancelled(self.resume()).await.is_none() {
+            return;
+        }
+        let desk = self.desk.clone();
+        loop {
+            self.pump(&token);
+            let sleep = self.sleep();
+            let event = tokio::select! {
+                biased;
+                () = token.cancelled() => Event::Stop,
+                event = async { tokio::select! {
+                    lanes = desk.queue.nudged() => Event::Nudged(lanes),
+                    Some(joined) = self.attempts.join_next_with_id() => Event::Attempted(joined),
+                    Some(joined) = self.chores.join_next_with_id() => Event::Done(joined),
+                    () = tokio::time::sleep(sleep) => Event::Time,
+                } } => event,
+            };
+            match event {
+                Event::Stop => break,
+                event => self.take(event),
+            }
+        }
+        self.stop().await;
+    }
+
+    fn take(&mut self, event: Event) {
+        let now = self.desk.clock.now();
+        match event {
+            Event::Nudged(lanes) => {
+                for lane in lanes {
+                    self.nudge(lane, now);
+                }
+            }
+            Event::Attempted(joined) => {
+                let (id, joined) = match joined {
+                    Ok((id, outcomes)) => (id, Ok(outcomes)),
+                    Err(error) => (error.id(), Err(error)),
+                };
+                self.ended(id, joined, now);
+            }
+            Event::Done(Ok((id, done))) => {
+                self.reads.remove(&id);
+                self.done(done, now);
+            }
+            Event::Done(Err(panic)) => self.chore_failed(&panic, now),
+            Event::Time => self.board.ring(now),
+            Event::Stop => {}
+        }
+    }
+
+    fn done(&mut self, done: Done, now: Timestamp) {
+        match done {
+            Done::Read(lane, read) => self.has_read(&lane, read, now),
+            Done::Written => self.board.leave(&Gate::Writing),
+            Done::Swept(interval) => {
+                self.sweeping = None;
+                self.health.prune(now);
+                self.sweep_at = Some(after(now, interval));
+            }
+        }
+    }
+
+    fn chore_failed(&mut self, panic: &JoinError, now: Timestamp) {
+        error!(%panic, "delivery failed in work of its own");
+        match self.reads.remove(&panic.id()) {
+            Some(lane) => self.has_read(&lane, Ok(Window { troubled: true, ..Window::default() }), now),
+            None if self.sweeping == Some(panic.id()) => self.done(Done::Swept(LONGEST_SLEEP), now),
+            None => self.done(Done::Written, now),
+        }
+    }
+
+    /// Takes up what an earlier run left.
+    async fn resume(&mut self) {
+        let queue = &self.desk.queue;
+        let (lanes, counters) = loop {
+            match (queue.lanes().await, queue.counters().await) {
+                (Ok(lanes), Ok(counters)) => break (lanes, counters),
+                (Err(error), _) | (_, Err(error)) => {
+                    error!(%error, "the queue cannot be read: tried again in a second");
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        };
+        let now = self.desk.clock.now();
+        self.quotas = Quotas::new(self.stations.values().map(|station| &*station.settings), &counters);
+        if !lanes.is_empty() {
+            info!(lanes = lanes.len(), "delivery resumes what is queued");
+        }
+        for lane in lanes {
+            self.nudge(lane, now);
+        }
+        self.sweep_at = Some(now);
+    }
+
+    fn nudge(&mut self, nudge: LaneDue, now: Timestamp) {
+        let route = self.desk.table.route_named(&nudge.lane.route);
+        let priority = route.map_or(Priority::default(), |route| route.priority);
+        self.board.nudge(nudge, priority, now);
+    }
+
+    /// Does all that can be done now.
+    fn pump(&mut self, token: &CancellationToken) {
+        let now = self.desk.clock.now();
+        self.board.ring(now);
+        loop {
+            while let Some(lane) = self.board.next() {
+                self.look_at(&lane, now);
+            }
+            let Self { board, health, stations, desk, most_unwritten, .. } = self;
+            let is_open = |gate: &Gate, in_use: usize| match gate {
+                Gate::Writing => in_use < *most_unwritten,
+                Gate::Reading => in_use < READS,
+                Gate::Route(name) => {
+                    desk.table.route_named(name).and_then(|route| route.concurrency).is_none_or(|most| in_use < most)
+                }
+                Gate::Provider(name) => stations.get(name).is_none_or(|station| in_use < station.slots(name, health)),
+                Gate::Destination(name, domain) => {
+                    stations.get(name).is_none_or(|station| in_use < station.slots_of(name, domain, health))
+                }
+                Gate::RouteRate(_) | Gate::ProviderRate(_) => true,
+                // Opens for all at once, by `wake_all` or by each lane's own alarm.
+                Gate::Health(_) => false,
+            };
+            if !board.let_on(is_open) {
+                break;
+            }
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            for lane in self.board.parked_with_windows() {
+                self.give_up_window(&lane);
+            }
+            let (desk, token) = (self.desk.clone(), token.clone());
+            let task = self.chores.spawn(async move { Done::Swept(sweep::sweep(&desk, &token).await) });
+            self.sweeping = Some(task.id());
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = self.desk.clock.now();
+        let next = [self.board.next_alarm(), self.sweep_at].into_iter().flatten().min();
+        next.map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP))
+    }
+
+    /// Reads the lane's next window, if it has run low and there is more.
+    pub(super) fn refill(&mut self, lane: &Lane, now: Timestamp) {
+        let most = self.window(lane);
+        if !self.board.wants_more(lane, most, now) || self.board.in_use(&Gate::Reading) >= READS {
+            return;
+        }
+        self.board.enter(Gate::Reading);
+        self.board.reading(lane);
+        let (desk, of) = (self.desk.clone(), lane.clone());
+        let task = self.chores.spawn(async move {
+            let read = desk.read(&of, most).await;
+            Done::Read(of, read)
+        });
+        self.reads.insert(task.id(), lane.clone());
+    }
+
+    /// Legs worth having at hand for a lane: what its limits could let through soon.
+    fn window(&self, lane: &Lane) -> usize {
+        let mut most = CLAIMED.saturating_sub(self.board.claimed()).min(WINDOW);
+        if let Some(route) = self.desk.table.route_named(&lane.route) {
+            most = most.min(route.concurrency.unwrap_or(most).saturating_mul(2));
+            most = most.min(self.route_paces.get(&route.name).map_or(most, Pace::soon));
+            let of_chain = chain(route).iter().flat_map(|tier| &tier.0).filter_map(|(name, _)| self.stations.get(name));
+            let slots = of_chain.map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
+            most = most.min(slots.saturating_mul(2));
+        }
+        most.max(1)
+    }
+
+    fn has_read(&mut self, lane: &Lane, read: Result<Window, QueueError>, now: Timestamp) {
+        self.board.leave(&Gate::Reading);
+        let window = read.unwrap_or_else(|error| {
+            warn!(route = %lane.route, %error, "the queue cannot be read: tried again in a second");
+            Window { troubled: true, ..Window::default() }
+        });
+        for draft in window.leaving {
+            self.write(draft);
+        }
+        // Nothing due although there should be: somebody else has it under lease just now.
+        let vain = window.legs.is_empty() && window.next_due.is_some_and(|due| due <= now);
+        if window.troubled || vain {
+            let again = after(now, if window.troubled { BACK_OFF } else { BACK_OFF / 10 });
+            let due = window.next_due.map_or(again, |due| due.max(again));
+            self.board.has_read(lane, window.legs, Some(due), now);
+        } else {
+            self.board.has_read(lane, window.legs, window.next_due, now);
+        }
+    }
+
+    /// Writes a settlement in a task of its own. It counts as unwritten until that ends.
+    pub(super) fn write(&mut self, draft: Draft) {
+        self.board.enter(Gate::Writing);
+        self.write_entered(draft);
+    }
+
+    /// The same for one that counts already.
+    pub(super) fn write_entered(&mut self, draft: Draft) {
+        let desk = self.desk.clone();
+        self.chores.spawn(async move {
+            desk.write(draft).await;
+            Done::Written
+        });
+    }
+
+    pub(super) fn writing_is_open(&self) -> bool {
+        self.board.in_use(&Gate::Writing) < self.most_unwritten
+    }
+
+    /// Parks the lane where it was stopped.
+    pub(super) fn park(&mut self, lane: &Lane, blocks: Blocks, now: Timestamp) {
+        let long = blocks.until.is_some_and(|until| until > after(now, SHORT));
+        self.board.park(lane, blocks.gates, blocks.until);
+        if long || self.board.claimed() > CLAIMED / 2 {
+            self.give_up_window(lane);
+        }
+    }
+
+    fn give_up_window(&mut self, lane: &Lane) {
+        for pending in self.board.give_up_window(lane) {
+            if pending.started {
+                let draft = split(pending);
+                self.write(draft);
+            } else {
+                self.desk.queue.release(pending.mid, pending.number);
+            }
+        }
+    }
+
+    async fn stop(mut self) {
+        let now = self.desk.clock.now();
+        info!(attempts = self.attempts.len(), grace_s = self.grace.as_secs(), "delivery stops");
+        let lanes: Vec<_> = self.board.lanes().cloned().collect();
+        for lane in lanes {
+            self.give_up_window(&lane);
+        }
+        let mut grace = pin!(tokio::time::sleep(self.grace));
+        let mut cut_off = false;
+        while !(self.attempts.is_empty() && self.chores.is_empty()) {
+            tokio::select! {
+                Some(joined) = self.attempts.join_next_with_id() => self.take(Event::Attempted(joined)),
+                Some(joined) = self.chores.join_next_with_id() => match joined {
+                    Ok((_, Done::Read(_, Ok(window)))) => {
+                        for pending in window.legs {
+                            self.desk.queue.release(pending.mid, pending.number);
+                        }
+                        for draft in window.leaving {
+                            self.write(draft);
+                        }
+                    }
+                    Ok((_, Done::Read(_, Err(_)) | Done::Written | Done::Swept(_))) => {}
+                    Err(panic) => self.chore_failed(&panic, now),
+                },
+                () = &mut grace, if !cut_off => {
+                    cut_off = true;
+                    if !self.attempts.is_empty() {
+                        warn!(attempts = self.attempts.len(), "attempts are cut off: the grace time is over");
+                    }
+                    self.attempts.abort_all();
+                }
+            }
+        }
+        info!("delivery has stopped");
+    }
+}
+
+/// What is left of a leg under way becomes a leg of its own, which is not under lease.
+fn split(pending: Pending) -> Draft {
+    let mut draft = pending.draft(&pending.left);
+    draft.legs.push(crate::queue::Leg { recipients: pending.left, ..pending.leg });
+    draft
+}
+
+impl Station {
+    pub fn patient(&self, lane: &Lane) -> Patient {
+        let destination = lane.destination.clone().filter(|_| self.by_destination);
+        Patient { provider: self.settings.name.clone(), destination }
+    }
+
+    /// Attempts that may be under way at one time.
+    pub fn slots(&self, name: &ProviderName, health: &Health) -> usize {
+        let configured = self.settings.concurrency;
+        if self.by_destination {
+            return configured.max(1);
+        }
+        health.concurrency(&Patient { provider: name.clone(), destination: None }, configured)
+    }
+
+    /// The same for one destination.
+    pub fn slots_of(&self, name: &ProviderName, destination: &Domain, health: &Health) -> usize {
+        let patient = Patient { provider: name.clone(), destination: Some(destination.clone()) };
+        health.concurrency(&patient, self.most_at(&patient))
+    }
+
+    /// The concurrency that a patient of this provider has when it is well.
+    pub fn most_at(&self, patient: &Patient) -> usize {
+        let all = self.settings.concurrency;
+        if patient.destination.is_some() { all.min(self.destination_concurrency) } else { all }
+    }
+}
