@@ -1,20 +1,26 @@
 //! The command line: one file a verb.
 
+mod check;
+mod init;
+mod load;
 mod log;
 mod run;
+mod schema;
+mod send;
 mod version;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 /// A hybrid SMTP routing relay: one local endpoint in; MX, smart hosts and cloud APIs out.
 #[derive(Debug, Parser)]
-#[command(name = "waypost", version, arg_required_else_help = false)]
+#[command(name = "waypost", version)]
 struct Line {
-    /// The configuration directory. Default: `.` where it holds routes/, else /etc/waypost, else the compiled-in one.
-    #[arg(long, global = true, value_name = "DIR", env = "WAYPOST_CONFIG")]
+    /// The configuration directory [default: $WAYPOST_CONFIG, `.` where it holds routes/, /etc/waypost, the built-in one]
+    #[arg(long, global = true, value_name = "DIR")]
     config: Option<PathBuf>,
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -22,21 +28,40 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run the relay (also without a verb).
+    /// Run the relay; also what happens without a verb
     Run,
-    /// Print the version.
+    Init(init::Args),
+    Check(check::Args),
+    /// Submit a message as sendmail does; also when the program is called `sendmail`
+    #[command(disable_help_flag = true)]
+    Send(send::Args),
+    Schema(schema::Args),
+    /// Print the version
     Version(version::Args),
 }
 
-/// Runs the command line and gives the exit status: 0 good, 1 the answer is bad, 2 usage.
+/// Runs the command line and gives the exit status: 0 good, 1 the answer is bad, 2 usage; `send` has sendmail's.
 pub fn main() -> ExitCode {
-    let line = Line::parse();
+    let line = Line::parse_from(words(std::env::args_os()));
+    let config = line.config.as_deref();
     let done = match line.verb.unwrap_or(Verb::Run) {
-        Verb::Run => run::run(line.config.as_deref()),
+        Verb::Run => run::run(config),
+        Verb::Init(args) => init::run(&args),
+        Verb::Check(args) => check::run(&args, config, load::routing_problems),
+        Verb::Send(args) => Ok(send::run(&args, || load::config(config).map(|config| config.server))),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("waypost: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// A program called `sendmail` has that verb already.
+fn words(mut given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let name = given.next().unwrap_or_else(|| "waypost".into());
+    let called = Path::new(&name).file_stem().is_some_and(|stem| stem == "sendmail");
+    let verb = called.then(|| OsString::from("send"));
+    std::iter::once(name).chain(verb).chain(given).collect()
 }

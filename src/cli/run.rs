@@ -3,7 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let _ = config;
+use super::{load, log};
+use crate::app;
+
+/// Checks the configuration and runs the relay with it; one that does not check clean starts nothing.
+pub fn run(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = load::config(directory)?;
+    log::install(&config.server.log)?;
+    app::run(config)?;
     Ok(ExitCode::SUCCESS)
 }

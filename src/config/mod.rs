@@ -1,11 +1,28 @@
 //! The configuration directory: YAML with places, typed configuration, its errors.
+//!
+//! The way of a file: `origin` finds and reads it, `tree` parses it into nodes with places, `read` and `raw` make
+//! records of them, `check` judges what the records mean together and gives the typed configuration of `model`. What is
+//! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
+mod check;
+mod fault;
+mod load;
 mod model;
+mod origin;
 mod pattern;
+mod problem;
+mod raw;
+mod read;
+mod schema;
 mod secret;
+mod tree;
 mod unit;
 
+pub use load::{Loaded, load};
 pub use model::*;
+pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, locate, read};
 pub use pattern::{AddressPattern, DomainPattern, Glob, PatternError};
-pub use secret::Secret;
-pub use unit::{Rate, Size};
+pub use problem::{Problem, ProblemJson, Severity, sort};
+pub use schema::schema;
+pub use secret::{Assumed, Outside, Secret, System};
+pub use unit::{Rate, ShowDuration, Size, UnitError, parse_duration};

@@ -259,7 +259,7 @@ pub struct Provider {
     pub name: ProviderName,
     pub place: Place,
     pub transport: Transport,
-    /// Where the provider says its data stays (`eu`, `us`): what `residency` is checked against.
+    /// Where the provider says its data stays (`eu`, `us-east-1`): see `residency_met`.
     pub region: Option<String>,
     pub limit: Option<Limit>,
     /// Attempts at one time.
@@ -267,6 +267,15 @@ pub struct Provider {
     pub quota: Option<Quota>,
     pub breaker: BreakerSettings,
     pub timeout: Timeouts,
+}
+
+/// Whether a provider's region is where a route's mail must stay: the same one, or one within it (`eu-west-1` is in
+/// `eu`). A provider that says no region meets none.
+pub fn residency_met(region: Option<&str>, residency: &str) -> bool {
+    region.is_some_and(|region| {
+        let zone = region.split('-').next().unwrap_or(region);
+        region.eq_ignore_ascii_case(residency) || zone.eq_ignore_ascii_case(residency)
+    })
 }
 
 /// So many messages a span, counted from the first one of the span; survives a restart.

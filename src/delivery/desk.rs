@@ -12,10 +12,10 @@ use super::pending::{Draft, Pending, Told, What};
 use super::settle::permanent;
 use super::span::after;
 use crate::bounce::{self, Kind};
-use crate::config::{Action, QueueSettings, Rejection, Route, Transport};
+use super::Settings;
+use crate::config::{Action, Rejection, Route};
 use crate::mail::{
-    Address, Diagnosis, Domain, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, ProviderName, Severity,
-    Timestamp,
+    Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp,
 };
 use crate::os::Clock;
 use crate::queue::{
@@ -29,8 +29,7 @@ pub struct Desk<Q> {
     pub table: Arc<Table>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
-    pub hostname: Domain,
-    pub settings: QueueSettings,
+    pub settings: Settings,
 }
 
 /// A window of a lane, routed.
@@ -46,18 +45,8 @@ pub struct Window {
 
 /// The lane of a recipient whom a route delivers.
 pub fn lane(table: &Table, route: &Route, recipient: &Address) -> Lane {
-    let by_destination = |provider: &ProviderName| {
-        table.provider(provider).is_some_and(|provider| match provider.transport {
-            Transport::Mx(_) => true,
-            Transport::Smtp(_)
-            | Transport::SendGrid(_)
-            | Transport::Mailgun(_)
-            | Transport::Ses(_)
-            | Transport::Maildir(_) => false,
-        })
-    };
-    let by_destination = super::plan::chain(route).iter().flat_map(|tier| &tier.0).any(|(name, _)| by_destination(name));
-    Lane { route: route.name.clone(), destination: by_destination.then(|| recipient.domain().clone()) }
+    let destination = table.by_destination(route).then(|| recipient.domain().clone());
+    Lane { route: route.name.clone(), destination }
 }
 
 /// What routing says of a recipient that was queued before.
@@ -227,7 +216,7 @@ impl<Q: Backlog> Desk<Q> {
         let original = self.beginning(draft, bounce::octets_wanted(kind, &draft.envelope)).await;
         let now = self.clock.now();
         let mid = self.mids.next(now, rand::random());
-        let by = bounce::By { hostname: self.hostname.as_str(), now, mid };
+        let by = bounce::By { hostname: self.settings.hostname.as_str(), now, mid };
         let report = bounce::report(kind, draft.mid, &draft.envelope, &told, &original, &by)?;
         let address = &report.envelope.recipients.first()?.address;
         let header_size = (report.envelope.header_size as usize).min(report.content.len());

@@ -41,7 +41,54 @@ mod sweep;
 #[cfg(test)]
 mod fixtures;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Server;
+use crate::mail::{Domain, MidSource, ProviderName};
+use crate::os::Clock;
+use crate::queue::Queue;
+use crate::routing::Table;
+use crate::transport::Transport;
+
 pub use backlog::Backlog;
 pub use desk::lane;
-pub use scheduler::{Deps, Scheduler};
+pub use scheduler::Scheduler;
 pub use status::Meter;
+
+/// What the scheduler is built from.
+pub struct Deps<Q = Queue> {
+    pub queue: Q,
+    pub table: Arc<Table>,
+    /// One for each provider of the table.
+    pub transports: HashMap<ProviderName, Arc<dyn Transport>>,
+    pub clock: Clock,
+    pub mids: Arc<MidSource>,
+    pub settings: Settings,
+}
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the relay calls itself in reports.
+    pub hostname: Domain,
+    /// Pauses between rounds, where the route has none of its own.
+    pub retry: Vec<Duration>,
+    pub expire: Duration,
+    /// When a sender is told of a delay; `None`: never.
+    pub warn_after: Option<Duration>,
+    /// What attempts under way may still take when delivery is told to stop.
+    pub grace: Duration,
+}
+
+impl From<&Server> for Settings {
+    fn from(server: &Server) -> Self {
+        Self {
+            hostname: server.hostname.clone(),
+            retry: server.queue.retry.clone(),
+            expire: server.queue.expire,
+            warn_after: server.queue.warn_after,
+            grace: server.shutdown_grace,
+        }
+    }
+}

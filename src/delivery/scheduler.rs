@@ -31,11 +31,10 @@ use super::quota::Quotas;
 use super::span::{after, until};
 use super::status::Meter;
 use super::sweep;
-use crate::config::{Priority, Provider, QueueSettings, Transport as TransportSettings};
-use crate::mail::{Domain, MidSource, ProviderName, RouteName, Timestamp};
-use crate::os::Clock;
+use super::Deps;
+use crate::config::{Priority, Provider, Transport as TransportSettings};
+use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
 use crate::queue::{Lane, LaneDue, Queue, QueueError};
-use crate::routing::Table;
 use crate::transport::{Outcome, Transport};
 
 /// Reads of the queue at one time.
@@ -53,21 +52,6 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// A sleep is cut to this, so that a clock that was set, or a machine that slept, is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// What delivery is built from.
-pub struct Deps<Q = Queue> {
-    pub queue: Q,
-    pub table: Arc<Table>,
-    /// One for each provider of the table.
-    pub transports: HashMap<ProviderName, Arc<dyn Transport>>,
-    pub clock: Clock,
-    pub mids: Arc<MidSource>,
-    /// What the relay calls itself in reports.
-    pub hostname: Domain,
-    pub settings: QueueSettings,
-    /// How long attempts under way may still take when delivery is told to stop.
-    pub grace: Duration,
-}
-
 /// Owner of all of delivery's state. See `run`.
 pub struct Scheduler<Q = Queue> {
     pub(super) desk: Arc<Desk<Q>>,
@@ -84,7 +68,6 @@ pub struct Scheduler<Q = Queue> {
     sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
     most_unwritten: usize,
-    grace: Duration,
 }
 
 /// A provider, as the scheduler uses it.
@@ -125,7 +108,7 @@ pub(super) struct Blocks {
 
 impl<Q: Backlog> Scheduler<Q> {
     pub fn new(deps: Deps<Q>) -> Self {
-        let Deps { queue, table, mut transports, clock, mids, hostname, settings, grace } = deps;
+        let Deps { queue, table, mut transports, clock, mids, settings } = deps;
         let mut stations = HashMap::new();
         for settings in table.providers() {
             let Some(transport) = transports.remove(&settings.name) else {
@@ -154,7 +137,7 @@ impl<Q: Backlog> Scheduler<Q> {
         let under_way: usize =
             stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
         Self {
-            desk: Arc::new(Desk { queue, table, clock, mids, hostname, settings }),
+            desk: Arc::new(Desk { queue, table, clock, mids, settings }),
             stations,
             route_paces,
             board: Board::default(),
@@ -168,7 +151,6 @@ impl<Q: Backlog> Scheduler<Q> {
             sweep_at: None,
             sweeping: None,
             most_unwritten: under_way.saturating_add(UNWRITTEN),
-            grace,
         }
     }
 
@@ -414,12 +396,12 @@ impl<Q: Backlog> Scheduler<Q> {
 
     async fn stop(mut self) {
         let now = self.desk.clock.now();
-        info!(attempts = self.attempts.len(), grace_s = self.grace.as_secs(), "delivery stops");
+        info!(attempts = self.attempts.len(), grace_s = self.desk.settings.grace.as_secs(), "delivery stops");
         let lanes: Vec<_> = self.board.lanes().cloned().collect();
         for lane in lanes {
             self.give_up_window(&lane);
         }
-        let mut grace = pin!(tokio::time::sleep(self.grace));
+        let mut grace = pin!(tokio::time::sleep(self.desk.settings.grace));
         let mut cut_off = false;
         while !(self.attempts.is_empty() && self.chores.is_empty()) {
             tokio::select! {

@@ -63,12 +63,12 @@ pub struct Deps {
     pub gate: Arc<dyn Gate>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
-    pub timeouts: Timeouts,
+    pub timeouts: ClientTimeouts,
 }
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
+pub struct ClientTimeouts {
     /// For its next command, since the last reply (RFC 5321, 4.5.3.2.7).
     pub command: Duration,
     /// Between two reads of content.
@@ -77,7 +77,7 @@ pub struct Timeouts {
     pub grace: Duration,
 }
 
-impl Default for Timeouts {
+impl Default for ClientTimeouts {
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Self { command: minutes(5), content: minutes(5), grace: Duration::from_secs(20) }

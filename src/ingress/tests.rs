@@ -147,7 +147,7 @@ fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
         gate: Arc::new(Users),
         clock: Clock::system(),
         mids: Arc::new(MidSource::default()),
-        timeouts: Timeouts::default(),
+        timeouts: ClientTimeouts::default(),
     }
 }
 

@@ -1,11 +1,13 @@
-//! What differs between systems: the clock, signals, sockets, file modes.
+//! What differs between systems: the clock, the host's name, signals, sockets, file modes.
 
 mod clock;
 mod file;
+mod host;
 mod signal;
 mod socket;
 
 pub use clock::Clock;
-pub use file::{open_private, sync_folder};
+pub use file::{create_private, create_private_folder, open_private, sync_folder};
+pub use host::hostname;
 pub use signal::StopRequests;
 pub use socket::reuse_address;

@@ -9,9 +9,7 @@ use super::error::Fault;
 use super::job::{Body, ChunkJob, Prepared, Settlement};
 use super::lease::LegId;
 use super::recent::Message;
-use super::tables::{
-    BODIES, COUNTERS, DUE, DueKey, LEGS, LegKey, MESSAGES, SPOOLING, decode, encode, lane_key, ms,
-};
+use super::tables::{BODIES, COUNTERS, DUE, DueKey, LEGS, LegKey, MESSAGES, SPOOLING, decode, encode, lane_key, ms};
 use super::{LaneDue, Leg, LegState};
 use crate::mail::Mid;
 

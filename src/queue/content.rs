@@ -115,7 +115,10 @@ impl Content {
 
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("size", &self.size).field("header_size", &self.header_size).finish_non_exhaustive()
+        f.debug_struct("Content")
+            .field("size", &self.size)
+            .field("header_size", &self.header_size)
+            .finish_non_exhaustive()
     }
 }
 

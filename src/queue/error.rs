@@ -77,7 +77,8 @@ impl Fault {
 
     /// In the words of someone who must get the relay started again.
     pub(super) fn opening(self, path: &Path) -> QueueError {
-        const DAMAGED: &str = "It was left as it is: put a copy back, or move it away (queued mail with it) to begin anew";
+        const DAMAGED: &str =
+            "It was left as it is: put a copy back, or move it away (queued mail with it) to begin anew";
         let detail = match self {
             Self::Redb(error) => match *error {
                 redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {

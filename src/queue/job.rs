@@ -16,7 +16,11 @@ pub(super) type Done = oneshot::Sender<Result<(), QueueError>>;
 
 #[derive(Debug)]
 pub(super) enum Job {
-    Accept { message: Box<Prepared>, done: Done, _budget: OwnedSemaphorePermit },
+    Accept {
+        message: Box<Prepared>,
+        done: Done,
+        _budget: OwnedSemaphorePermit,
+    },
     Settle(SettleJob),
     /// Content ahead of its message.
     Chunk(ChunkJob),
@@ -54,7 +58,11 @@ pub(super) struct Prepared {
 pub(super) enum Body {
     Chunks(Vec<Bytes>),
     /// Chunks up to `written` are on their way before this job; `tail` is the last one.
-    Ahead { ahead: Ahead, written: u32, tail: Bytes },
+    Ahead {
+        ahead: Ahead,
+        written: u32,
+        tail: Bytes,
+    },
 }
 
 #[derive(Debug)]

@@ -33,7 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::mail::{Envelope, Mid, Timestamp};
 use error::Fault;
 use job::{Job, Prepared, SettleJob, Settlement};
-use lease::{LegId, Leases, Nudges, lock};
+use lease::{Leases, LegId, Nudges, lock};
 use recent::Recent;
 use store::{Opener, Store};
 use writer::{Probe, Space, Writer};
@@ -120,6 +120,7 @@ impl Queue {
             pause,
             kept: VecDeque::new(),
             closing: Vec::new(),
+            given_up: false,
         };
         std::thread::Builder::new()
             .name("queue-writer".to_owned())

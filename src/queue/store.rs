@@ -71,8 +71,9 @@ pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, Fault
 
 impl Store {
     pub(super) fn open(path: PathBuf, opener: Opener) -> Result<Self, QueueError> {
-        let database =
-            opener().and_then(|database| prepare(&database).map(|()| database)).map_err(|fault| fault.opening(&path))?;
+        let database = opener()
+            .and_then(|database| prepare(&database).map(|()| database))
+            .map_err(|fault| fault.opening(&path))?;
         Ok(Self { path, opener, slot: RwLock::new(Slot::Open(database)) })
     }
 

@@ -44,6 +44,8 @@ pub(super) struct Writer {
     /// Settlements whose commit failed.
     pub(super) kept: VecDeque<SettleJob>,
     pub(super) closing: Vec<oneshot::Sender<()>>,
+    /// Closed while the file could not be written: there is nothing left to try.
+    pub(super) given_up: bool,
 }
 
 /// The guard over free space: refuses acceptances while settlements still have room.
@@ -72,7 +74,9 @@ impl Space {
 
 impl Writer {
     pub(super) fn run(mut self) {
-        while let Some(group) = self.gather() {
+        while !self.given_up
+            && let Some(group) = self.gather()
+        {
             self.commit(group);
         }
         self.store.close();
@@ -93,10 +97,7 @@ impl Writer {
                     Ok(job) => job,
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) if !group.is_empty() => break,
                     Err(_) if !lock(&self.memory.orphans).is_empty() => break,
-                    Err(_) => match self.jobs.blocking_recv() {
-                        Some(job) => job,
-                        None => return None,
-                    },
+                    Err(_) => self.jobs.blocking_recv()?,
                 }
             };
             octets += size(&job);
@@ -238,6 +239,7 @@ impl Writer {
                 for SettleJob { done, .. } in self.kept.drain(..) {
                     let _ = done.send(Err(error.clone()));
                 }
+                self.given_up = true;
                 break;
             }
             std::thread::sleep(self.pause.min(Duration::from_millis(50)));

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::handover::Outgoing;
+use super::handover::{Outgoing, PIECE_SIZE};
 use super::stream::{Stream, Written};
 use super::tls::{Check, Tls};
 use crate::config::Timeouts;
@@ -23,8 +23,6 @@ use crate::smtp::client::{
 
 /// RSET and QUIT are courtesies: nobody waits long for them.
 const COURTESY: Duration = Duration::from_secs(5);
-/// Content gathered before it is written: a small message goes out in one write, its end included.
-const WRITE_SIZE: usize = 64 * 1024;
 
 /// What a closing server's last words are heard of.
 const MOST_FAREWELL: usize = 64 * 1024;
@@ -101,11 +99,16 @@ impl Connection {
         target: Target<'_>,
         encryption: Encryption,
     ) -> Result<Self, NoSession> {
-        match Self::open_once(opener, target, encryption).await {
+        let failure = match Self::open_once(opener, target, encryption).await {
             Err(NoSession::Session(failure)) if encryption == Encryption::Opportunistic && is_tls_trouble(&failure) => {
-                tracing::info!(server = target.name, address = %target.address, %failure, "TLS failed, going on without");
-                Self::open_once(opener, target, Encryption::None).await
+                failure
             }
+            opened => return opened,
+        };
+        tracing::info!(server = target.name, address = %target.address, %failure, "TLS failed, going on without");
+        match Self::open_once(opener, target, Encryption::None).await {
+            // What is wrong is TLS; that the password needs it is right.
+            Err(NoSession::Session(Failure::ClearPassword)) => Err(NoSession::Session(failure)),
             opened => opened,
         }
     }
@@ -316,8 +319,8 @@ impl Connection {
                 Err(error) => return self.broken(Break::Content(error.to_string())),
                 Ok(None) => break,
                 Ok(Some(chunk)) => {
-                    // The last piece waits for the end, so that both leave in one write.
-                    if gathered + chunk.len() > WRITE_SIZE && gathered > 0 {
+                    // The last piece waits for the end, so that a small message leaves in one write.
+                    if gathered + chunk.len() > PIECE_SIZE && gathered > 0 {
                         if !self.write_content(std::mem::take(&mut pieces).into(), 0, until).await {
                             return;
                         }

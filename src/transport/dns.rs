@@ -97,6 +97,10 @@ fn error(error: &NetError) -> DnsError {
     match error {
         NetError::Dns(HickoryDnsError::NoRecordsFound(none)) => match none.response_code {
             ResponseCode::NXDomain => DnsError::NoName,
+            // A referral: this server does not know, whatever there may be.
+            ResponseCode::NoError if none.soa.is_none() && none.ns.is_some() => {
+                DnsError::Failed("the name server answers no queries for this name".to_owned())
+            }
             ResponseCode::NoError => DnsError::NoRecord,
             code => DnsError::Failed(format!("DNS answered {code}")),
         },
@@ -134,7 +138,13 @@ impl Resolve for Dns {
                     Err(_) => (first, rest.await),
                 },
             };
-            both(first.map(addresses), second.map(addresses))
+            match both(first.map(addresses), second.map(addresses)) {
+                // Aliases that lead in a circle end in the same words as a name without addresses.
+                Err(DnsError::NoRecord) if self.lookup(host, RecordType::CNAME).await.is_ok() => {
+                    Err(DnsError::Failed("the name is an alias that leads to no address".to_owned()))
+                }
+                found => found,
+            }
         }
         .boxed()
     }
@@ -160,6 +170,11 @@ fn both(one: Result<Vec<IpAddr>, DnsError>, other: Result<Vec<IpAddr>, DnsError>
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::proto::op::{Message, OpCode};
+    use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS};
+    use hickory_resolver::proto::rr::{Name, Record};
+    use tokio::net::UdpSocket;
+
     use super::*;
 
     #[test]
@@ -176,5 +191,95 @@ mod tests {
         ] {
             assert_eq!(both(one, other), result);
         }
+    }
+
+    /// A name server that knows a few names; the rest does not exist.
+    async fn name_server() -> (SocketAddr, tokio::task::AbortHandle) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut octets = [0; 1500];
+            loop {
+                let (size, client) = socket.recv_from(&mut octets).await.unwrap();
+                let query = Message::from_vec(&octets[..size]).unwrap();
+                let _ = socket.send_to(&answer(&query).to_vec().unwrap(), client).await;
+            }
+        });
+        (address, task.abort_handle())
+    }
+
+    fn answer(query: &Message) -> Message {
+        let asked = query.queries[0].clone();
+        let mut answer = Message::response(query.metadata.id, OpCode::Query);
+        answer.add_query(asked.clone());
+        let name = |text: &str| Name::from_ascii(text).unwrap();
+        let record = |data| Record::from_rdata(asked.name().clone(), 60, data);
+        let data = match (asked.name().to_ascii().to_ascii_lowercase().as_str(), asked.query_type()) {
+            ("b.example.", RecordType::MX) => Some(RData::MX(MX::new(10, name("MX.b.example.")))),
+            ("null.example.", RecordType::MX) => Some(RData::MX(MX::new(0, Name::root()))),
+            ("mx.b.example.", RecordType::A) => Some(RData::A(A::new(127, 0, 0, 2))),
+            ("mx.b.example.", RecordType::AAAA) => Some(RData::AAAA(AAAA::new(0, 0, 0, 0, 0, 0, 0, 1))),
+            ("half.example.", RecordType::A) => Some(RData::A(A::new(127, 0, 0, 3))),
+            ("alias.example.", _) => Some(RData::CNAME(CNAME(name("mx.b.example.")))),
+            ("loop.example.", _) => Some(RData::CNAME(CNAME(name("loop.example.")))),
+            ("lame.example.", _) => {
+                answer.add_authority(Record::from_rdata(name("example."), 60, RData::NS(NS(name("ns.example.")))));
+                None
+            }
+            ("b.example." | "null.example." | "mx.b.example.", _) => None,
+            ("broken.example.", _) | ("half.example.", RecordType::AAAA) => {
+                answer.metadata.response_code = ResponseCode::ServFail;
+                None
+            }
+            ("refused.example.", _) => {
+                answer.metadata.response_code = ResponseCode::Refused;
+                None
+            }
+            _ => {
+                answer.metadata.response_code = ResponseCode::NXDomain;
+                None
+            }
+        };
+        answer.add_answers(data.map(record));
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_told_apart_from_what_is_not_known() {
+        let (address, task) = name_server().await;
+        let dns = Dns::new(&[address]);
+        let failed = |answer: Result<(), DnsError>| matches!(answer, Err(DnsError::Failed(_)));
+
+        let mx = |preference, host: &str| Ok(vec![Mx { preference, host: host.to_owned() }]);
+        assert_eq!(dns.mx("b.example").await, mx(10, "mx.b.example"));
+        assert_eq!(dns.mx("null.example").await, mx(0, ""));
+        assert_eq!(dns.mx("mx.b.example").await, Err(DnsError::NoRecord));
+        assert_eq!(dns.mx("gone.example").await, Err(DnsError::NoName));
+        // No MX behind an alias: its addresses are asked for next.
+        assert_eq!(dns.mx("alias.example").await, Err(DnsError::NoRecord));
+        assert!(failed(dns.addresses("loop.example").await.map(drop)));
+        for name in ["broken.example", "refused.example", "lame.example"] {
+            assert!(failed(dns.mx(name).await.map(drop)), "{name}");
+            assert!(failed(dns.addresses(name).await.map(drop)), "{name}");
+        }
+
+        for name in ["mx.b.example", "alias.example"] {
+            let mut found = dns.addresses(name).await.unwrap();
+            found.sort();
+            assert_eq!(found, ["127.0.0.2", "::1"].map(|address| address.parse::<IpAddr>().unwrap()), "{name}");
+        }
+        assert_eq!(dns.addresses("half.example").await, Ok(vec!["127.0.0.3".parse().unwrap()]));
+        assert_eq!(dns.addresses("b.example").await, Err(DnsError::NoRecord));
+        assert_eq!(dns.addresses("gone.example").await, Err(DnsError::NoName));
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_is_not_there_is_a_failure() {
+        // Bound and never read: nobody else can answer there.
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let dns = Dns::new(&[silent.local_addr().unwrap()]);
+        tokio::time::pause();
+        assert!(matches!(dns.mx("b.example").await, Err(DnsError::Failed(_))));
     }
 }

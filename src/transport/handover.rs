@@ -56,7 +56,7 @@ impl<'a> Outgoing<'a> {
 
     pub(super) fn content(&self) -> Pieces<'a> {
         let skip = if self.header.is_some() { self.content.header_size() } else { 0 };
-        Pieces { content: self.content, header: self.header.clone(), next: 0, skip }
+        Pieces { content: self.content, next: 0, skip, rest: self.header.clone().unwrap_or_default() }
     }
 }
 
@@ -65,30 +65,30 @@ fn unreadable(error: &QueueError) -> Outcome {
     Outcome::Deferred(Diagnosis::local(EnhancedStatus::new(Severity::Transient, 3, 0), error.to_string()))
 }
 
+/// Octets of a piece at most: so much at the end of a message may be in doubt when a connection breaks.
+pub(super) const PIECE_SIZE: usize = 64 * 1024;
+
 /// The content as it is sent, in pieces.
 pub(super) struct Pieces<'a> {
     content: &'a Content,
-    header: Option<Bytes>,
     next: u32,
     /// Octets of the stored header section that are still to be passed over.
     skip: usize,
+    /// What was read and not given out yet.
+    rest: Bytes,
 }
 
 impl Pieces<'_> {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, QueueError> {
-        if let Some(header) = self.header.take() {
-            return Ok(Some(header));
-        }
-        while let Some(mut chunk) = self.content.chunk(self.next).await? {
+        while self.rest.is_empty() {
+            let Some(mut chunk) = self.content.chunk(self.next).await? else { return Ok(None) };
             self.next += 1;
             let passed = self.skip.min(chunk.len());
             self.skip -= passed;
             chunk.advance(passed);
-            if !chunk.is_empty() {
-                return Ok(Some(chunk));
-            }
+            self.rest = chunk;
         }
-        Ok(None)
+        Ok(Some(self.rest.split_to(PIECE_SIZE.min(self.rest.len()))))
     }
 }
 

@@ -6,11 +6,14 @@ mod environment;
 pub mod flavor;
 mod handover;
 mod hosts;
+mod maildir;
 mod mx;
 mod outcome;
 mod pool;
 mod smtp;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod verdict;
 
@@ -24,6 +27,7 @@ use crate::mail::{Domain, Envelope, Mid, Recipient};
 use crate::queue::Content;
 
 pub use environment::{Environment, TransportError};
+pub use maildir::Maildir;
 pub use mx::MxTransport;
 pub use outcome::{Lack, Outcome, ProviderId, Trouble, TroubleKind};
 pub use smtp::SmtpTransport;

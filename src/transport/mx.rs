@@ -171,12 +171,15 @@ impl MxTransport {
         let least = least(attempt.tls);
         if let Some(mut kept) = self.pool.take(domain, |connection| connection.security() >= least) {
             let verdicts = hand_over(&mut kept, outgoing).await;
+            if !kept.is_ready() {
+                // Those that were kept beside it are no better.
+                self.pool.purge(domain);
+            }
             if !was_stale(&verdicts) {
                 let outcomes = judged(&kept, &verdicts);
                 self.pool.put(domain.clone(), kept);
                 return Ok(outcomes);
             }
-            self.pool.purge(domain);
         }
         let outgoing = Outgoing::new(attempt, None).await?;
         let mut connection = self.open(domain, attempt.tls, asked).await?;

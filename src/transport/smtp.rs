@@ -61,7 +61,7 @@ impl SmtpTransport {
         };
         Ok(Self {
             opener: Arc::new(opener),
-            host: settings.host.clone(),
+            host: bare(&settings.host).to_owned(),
             port: settings.port,
             tls: settings.tls,
             flavor: settings.flavor.or_else(|| flavor::of_host(&settings.host)),
@@ -72,7 +72,7 @@ impl SmtpTransport {
 
     /// Connects to the first of the host's addresses that has a session for us.
     async fn open(&self, encryption: Encryption, judge: &Judge<'_>) -> Result<Connection, Outcome> {
-        let found = match self.host.trim_start_matches('[').trim_end_matches(']').parse() {
+        let found = match self.host.parse() {
             Ok(address) => vec![address],
             Err(_) => self.environment.resolver.addresses(&self.host).await.map_err(|error| {
                 let status = EnhancedStatus::new(Severity::Transient, 4, 3);
@@ -119,11 +119,14 @@ impl SmtpTransport {
         let floor = least(attempt.tls);
         if let Some(mut kept) = self.pool.take(&(), |connection| connection.security() >= floor) {
             let verdicts = hand_over(&mut kept, outgoing).await;
+            if !kept.is_ready() {
+                // Those that were kept beside it are no better.
+                self.pool.purge(&());
+            }
             if !was_stale(&verdicts) {
                 self.pool.put((), kept);
                 return Ok(judged(&verdicts));
             }
-            self.pool.purge(&());
         }
         let outgoing = Outgoing::new(attempt, self.flavor).await?;
         let mut connection = self.open(encryption(self.tls, attempt.tls), &judge).await?;
@@ -165,8 +168,13 @@ pub(super) fn least(floor: Option<TlsFloor>) -> Security {
     }
 }
 
+/// Without the brackets of an address, and the final dot of a name.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.')
+}
+
 fn is_this_machine(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    let host = bare(host);
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

@@ -86,7 +86,8 @@ impl Judge<'_> {
 
     fn reply(&self, step: Step, reply: &Reply) -> Outcome {
         let said = self.said(step, reply);
-        if reply.is_positive() {
+        // Nothing but the reply to the content is an acceptance of the message (RFC 5321, 4.2.5).
+        if step == Step::Content && reply.is_positive() {
             let provider_id = provider_id(reply);
             return Outcome::Delivered { diagnosis: said, provider_id };
         }

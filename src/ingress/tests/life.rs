@@ -40,7 +40,7 @@ async fn shutdown_lets_content_in_and_sends_the_others_away() {
 }
 
 /// A session over a pipe, for tests that rule the clock.
-fn piped(timeouts: Timeouts) -> (Client<tokio::io::DuplexStream>, CancellationToken, tempfile::TempDir) {
+fn piped(timeouts: ClientTimeouts) -> (Client<tokio::io::DuplexStream>, CancellationToken, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let deps = Deps { timeouts, ..deps(folder.path(), Size(0)) };
     let door = Arc::new(Door::new(listener(), None, Arc::new(deps)));
@@ -54,12 +54,12 @@ fn piped(timeouts: Timeouts) -> (Client<tokio::io::DuplexStream>, CancellationTo
 
 #[tokio::test(start_paused = true)]
 async fn silence_ends_a_session() {
-    let (mut client, _token, _folder) = piped(Timeouts::default());
+    let (mut client, _token, _folder) = piped(ClientTimeouts::default());
     let before = tokio::time::Instant::now();
     assert_eq!(client.codes("", 2).await, "220, 421 4.4.2");
     assert_eq!(before.elapsed().as_secs(), 300);
 
-    let (mut client, _token, _folder) = piped(Timeouts::default());
+    let (mut client, _token, _folder) = piped(ClientTimeouts::default());
     assert_eq!(
         client.codes(format!("{ENVELOPE}DATA\r\nA: b\r\n"), 6).await,
         "220, 250, 250 2.1.0, 250 2.1.5, 354, 421 4.4.2"
@@ -68,7 +68,7 @@ async fn silence_ends_a_session() {
 
 #[tokio::test(start_paused = true)]
 async fn single_octets_win_no_time() {
-    let (mut client, _token, _folder) = piped(Timeouts::default());
+    let (mut client, _token, _folder) = piped(ClientTimeouts::default());
     client.reply().await;
     let before = tokio::time::Instant::now();
     for _ in 0..3 {
@@ -81,7 +81,7 @@ async fn single_octets_win_no_time() {
 
 #[tokio::test(start_paused = true)]
 async fn grace_for_content_has_an_end() {
-    let (mut client, token, _folder) = piped(Timeouts::default());
+    let (mut client, token, _folder) = piped(ClientTimeouts::default());
     client.codes(format!("{ENVELOPE}DATA\r\nA: b\r\n"), 5).await;
     token.cancel();
     let before = tokio::time::Instant::now();
@@ -104,7 +104,7 @@ async fn a_client_that_leaves_in_mid_content_leaves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_does_not_hold_up_the_end() {
-    let (mut client, token, _folder) = piped(Timeouts::default());
+    let (mut client, token, _folder) = piped(ClientTimeouts::default());
     client.reply().await;
     let before = tokio::time::Instant::now();
     // Replies to these are more than the pipe takes; once both sides wait, the paused clock goes on to the shutdown.

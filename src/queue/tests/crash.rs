@@ -1,1 +1,181 @@
+//! Power cuts at any write, with any part of the unsynced writes lost or torn: what was acknowledged is there, and nothing
+//! is there by halves.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use redb::{ReadableDatabase as _, ReadableTable as _};
+
+use super::disk::Disk;
+use super::*;
+
+/// What the callers were told.
+#[derive(Default)]
+struct Told {
+    accepted: BTreeSet<u128>,
+    settled: BTreeSet<u128>,
+    /// The settlement was under way.
+    perhaps: BTreeSet<u128>,
+}
+
+fn size_of(n: u128) -> usize {
+    [200, 5000, tables::CHUNK + 100, 3 * tables::CHUNK][(n % 4) as usize]
+}
+
+fn legs_of(n: u128) -> Vec<Leg> {
+    if n.is_multiple_of(3) { vec![leg("a", 0, &[0]), held("b", &[1])] } else { vec![leg("a", 0, &[0, 1])] }
+}
+
+async fn new_message(queue: &Queue, n: u128) -> Result<NewMessage, QueueError> {
+    let mut message = message(n, size_of(n), legs_of(n));
+    if n.is_multiple_of(2) {
+        let mut spool = queue.spool(mid(n));
+        for piece in octets(n, size_of(n)).chunks(10_000) {
+            spool.write(Bytes::copy_from_slice(piece)).await?;
+        }
+        message.content = NewContent::Spooled(spool.finish().await?);
+    }
+    Ok(message)
+}
+
+/// Accepts until it fails; each caller has numbers of its own.
+async fn accept_all(queue: Queue, first: u128) -> BTreeSet<u128> {
+    let mut accepted = BTreeSet::new();
+    for n in (first..).step_by(4) {
+        let Ok(message) = new_message(&queue, n).await else { break };
+        if queue.accept(message).await.is_err() {
+            break;
+        }
+        accepted.insert(n);
+    }
+    accepted
+}
+
+/// Settles every other message whole, until it fails.
+async fn settle_all(queue: Queue) -> (BTreeSet<u128>, BTreeSet<u128>) {
+    let (mut settled, mut perhaps) = (BTreeSet::new(), BTreeSet::new());
+    loop {
+        let Ok(claimed) = queue.claim(&lane("a"), t(0), 5).await else { break };
+        for claim in claimed.claims {
+            let n = claim.mid.bits() - mid(0).bits();
+            if n.is_multiple_of(3) || n % 2 == 1 {
+                continue;
+            }
+            match queue.settle(done(&claim)).await {
+                Ok(()) => settled.insert(n),
+                Err(_) => perhaps.insert(n),
+            };
+        }
+        tokio::task::yield_now().await;
+    }
+    (settled, perhaps)
+}
+
+async fn live_until_the_power_goes(queue: Queue) -> Told {
+    let acceptors: Vec<_> = (1..=4).map(|first| tokio::spawn(accept_all(queue.clone(), first))).collect();
+    let settler = tokio::spawn(settle_all(queue.clone()));
+    let mut told = Told::default();
+    for acceptor in acceptors {
+        told.accepted.extend(acceptor.await.unwrap());
+    }
+    queue.close().await;
+    (told.settled, told.perhaps) = settler.await.unwrap();
+    told
+}
+
+async fn check(disk: &Disk, told: &Told, seed: u64) {
+    let queue = on(disk).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    for &n in &told.accepted {
+        let there = queue.message(mid(n)).await.unwrap().is_some();
+        if told.settled.contains(&n) {
+            assert!(!there, "seed {seed}: {n} came back");
+        } else if !told.perhaps.contains(&n) {
+            assert!(there, "seed {seed}: {n} was acknowledged and is lost");
+        }
+    }
+    // Also of those that nobody was told of, none is there by halves.
+    let mut at = None;
+    while let Some(claim) = queue.walk(at, t(1), 1).await.unwrap().pop() {
+        at = Some((claim.mid, claim.number));
+        let n = claim.mid.bits() - mid(0).bits();
+        let listed = queue.message(claim.mid).await.unwrap().unwrap();
+        assert_eq!(listed.legs.len(), legs_of(n).len(), "seed {seed}");
+        let content = queue.content(claim.mid, &claim.envelope).all().await.unwrap();
+        assert!(content == octets(n, size_of(n)), "seed {seed}: the content of {n}");
+    }
+    queue.close().await;
+    tables_agree(disk, seed);
+}
+
+/// Each body has its message, each waiting leg its row in the index, and the other way round.
+pub(super) fn tables_agree(disk: &Disk, seed: u64) {
+    let database = redb::Database::builder().create_with_backend(disk.attach()).unwrap();
+    let txn = database.begin_read().unwrap();
+    let mut sizes = BTreeMap::new();
+    for row in txn.open_table(tables::MESSAGES).unwrap().iter().unwrap() {
+        let (key, record) = row.unwrap();
+        sizes.insert(key.value(), tables::decode::<Envelope>("", record.value()).unwrap().size);
+    }
+    let mut bodies: BTreeMap<u128, u64> = BTreeMap::new();
+    for row in txn.open_table(tables::BODIES).unwrap().iter().unwrap() {
+        let (key, chunk) = row.unwrap();
+        *bodies.entry(key.value().0).or_default() += chunk.value().len() as u64;
+    }
+    sizes.retain(|_, size| *size > 0);
+    assert_eq!(sizes, bodies, "seed {seed}");
+    let (mut due, mut legs) = (BTreeSet::new(), BTreeSet::new());
+    for row in txn.open_table(tables::DUE).unwrap().iter().unwrap() {
+        let (key, _) = row.unwrap();
+        let (lane, at, mid, number) = key.value();
+        due.insert((lane.to_vec(), at, mid, number));
+    }
+    for row in txn.open_table(tables::LEGS).unwrap().iter().unwrap() {
+        let (key, record) = row.unwrap();
+        let leg = tables::decode::<Leg>("", record.value()).unwrap();
+        if leg.state == LegState::Waiting {
+            legs.insert((tables::lane_key(&leg.lane), tables::ms(leg.due), key.value().0, key.value().1));
+        }
+    }
+    assert_eq!(due, legs, "seed {seed}");
+    assert!(txn.open_table(tables::SPOOLING).unwrap().iter().unwrap().next().is_none(), "seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_power_goes() {
+    let mut accepted = 0;
+    for seed in 0..60 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let disk = Disk::default();
+        disk.off_after(random.random_range(1..400));
+        let told = match on(&disk) {
+            Ok(queue) => live_until_the_power_goes(queue).await,
+            Err(_) => Told::default(),
+        };
+        accepted += told.accepted.len();
+        disk.cut_power(seed);
+        check(&disk, &told, seed).await;
+    }
+    assert!(accepted > 500, "{accepted}: the test has lost its point");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_that_goes_again_and_again_costs_nothing() {
+    let disk = Disk::default();
+    let mut all = Told::default();
+    for round in 0..12u64 {
+        disk.off_after(40 + round * 17 % 150);
+        let Ok(queue) = on(&disk) else {
+            disk.cut_power(round);
+            continue;
+        };
+        let first = u128::from(round) * 10_000;
+        let acceptors: Vec<_> = (1..=4).map(|n| tokio::spawn(accept_all(queue.clone(), first + n))).collect();
+        for acceptor in acceptors {
+            all.accepted.extend(acceptor.await.unwrap());
+        }
+        queue.close().await;
+        disk.cut_power(round);
+        check(&disk, &all, round).await;
+    }
+}

@@ -28,7 +28,9 @@ struct State {
     lying: bool,
     /// Raised at each attach and power cut: older backends write nothing any more.
     generation: u64,
-    pub(super) writes: u64,
+    /// Writes and syncs until the power goes; `None`: it stays.
+    left: Option<u64>,
+    off: bool,
 }
 
 enum Change {
@@ -55,7 +57,12 @@ impl Disk {
         Backend { disk: self.clone(), generation: state.generation }
     }
 
-    /// The power goes: of what was not synced, a random part is there, whole or torn.
+    /// The power goes in the middle of a write or sync to come. `cut_power` says what is left then.
+    pub(super) fn off_after(&self, changes: u64) {
+        lock(&self.0).left = Some(changes);
+    }
+
+    /// The power was gone and is back: of what was not synced, a random part is there, whole or torn.
     pub(super) fn cut_power(&self, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed);
         let state = &mut *lock(&self.0);
@@ -75,7 +82,7 @@ impl Disk {
             }
         }
         state.seen = state.synced.clone();
-        (state.room, state.syncs) = (None, None);
+        (state.room, state.syncs, state.left, state.off) = (None, None, None, false);
     }
 
     pub(super) fn leave_room(&self, octets: Option<u64>) {
@@ -85,10 +92,6 @@ impl Disk {
     pub(super) fn fail_sync_after(&self, syncs: Option<u64>, lying: bool) {
         let mut state = lock(&self.0);
         (state.syncs, state.lying) = (syncs, lying);
-    }
-
-    pub(super) fn octets(&self) -> Vec<u8> {
-        lock(&self.0).seen.clone()
     }
 }
 
@@ -106,10 +109,23 @@ impl std::fmt::Debug for Backend {
 impl Backend {
     fn with<T>(&self, run: impl FnOnce(&mut State) -> io::Result<T>) -> Result<T, io::Error> {
         let mut state = lock(&self.disk.0);
-        if state.generation != self.generation {
+        if state.off || state.generation != self.generation {
             return Err(io::Error::other("the power is gone"));
         }
         run(&mut state)
+    }
+
+    fn change<T>(&self, run: impl FnOnce(&mut State) -> io::Result<T>) -> Result<T, io::Error> {
+        self.with(|state| {
+            if let Some(left) = &mut state.left {
+                if *left == 0 {
+                    state.off = true;
+                    return Err(io::Error::other("the power is gone"));
+                }
+                *left -= 1;
+            }
+            run(state)
+        })
     }
 }
 
@@ -131,7 +147,7 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.with(|state| {
+        self.change(|state| {
             let change = Change::Length(len as usize);
             apply(&mut state.seen, &change);
             state.unsynced.push(change);
@@ -140,7 +156,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.with(|state| {
+        self.change(|state| {
             let fails = match &mut state.syncs {
                 Some(0) => true,
                 Some(left) => {
@@ -159,11 +175,10 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.with(|state| {
+        self.change(|state| {
             if let Some(room) = &mut state.room {
                 *room = room.checked_sub(data.len() as u64).ok_or_else(full)?;
             }
-            state.writes += 1;
             let change = Change::Write(offset as usize, data.to_vec());
             apply(&mut state.seen, &change);
             state.unsynced.push(change);

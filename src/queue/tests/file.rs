@@ -23,10 +23,7 @@ async fn what_was_accepted_is_there_after_a_restart() {
     let queue = Queue::open(options(path)).unwrap();
     let mut lanes = queue.lanes().await.unwrap();
     lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
-    assert_eq!(
-        lanes,
-        [LaneDue { lane: lane("mx/b.example"), due: t(5) }, LaneDue { lane: lane("ses"), due: t(3) }]
-    );
+    assert_eq!(lanes, [LaneDue { lane: lane("mx/b.example"), due: t(5) }, LaneDue { lane: lane("ses"), due: t(3) }]);
     assert_eq!(queue.depth().await.unwrap(), Depth { messages: 4, waiting: 8, held: 4 });
     let claimed = queue.claim(&lane("ses"), t(3), 10).await.unwrap();
     assert_eq!(claimed.claims.len(), 4);

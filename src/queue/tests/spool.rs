@@ -1,1 +1,92 @@
+//! Content written ahead: back-pressure, removal of what nobody owns.
 
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
+
+use super::disk::Disk;
+use super::*;
+
+async fn spooled(queue: &Queue, n: u128, size: usize) -> Spooled {
+    let mut spool = queue.spool(mid(n));
+    for piece in octets(n, size).chunks(7001) {
+        spool.write(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    assert_eq!(spool.size(), size as u64);
+    spool.finish().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_spooled_reads_back() {
+    let disk = Disk::default();
+    let queue = on(&disk).unwrap();
+    let chunk = tables::CHUNK;
+    for (n, size) in (1u128..).zip([0, 1, chunk - 1, chunk, chunk + 1, 20 * chunk, 20 * chunk + 1]) {
+        let mut message = message(n, size, vec![leg("a", 0, &[0])]);
+        message.content = NewContent::Spooled(spooled(&queue, n, size).await);
+        let envelope = message.envelope.clone();
+        queue.accept(message).await.unwrap();
+        file::assert_reads(&queue.content(mid(n), &envelope), &octets(n, size)).await;
+    }
+    queue.close().await;
+    crash::tables_agree(&disk, 0);
+}
+
+#[tokio::test]
+async fn what_nobody_owns_is_removed() {
+    let disk = Disk::default();
+    let queue = on(&disk).unwrap();
+    let size = 6 * tables::CHUNK;
+    let mut unfinished = queue.spool(mid(1));
+    unfinished.write(octets(1, size)).await.unwrap();
+    drop(unfinished);
+    drop(spooled(&queue, 2, size).await);
+    // Finished, and refused: the mid is taken.
+    queue.accept(message(3, 10, vec![leg("a", 0, &[0])])).await.unwrap();
+    let mut twice = message(3, size, vec![leg("a", 0, &[0])]);
+    twice.content = NewContent::Spooled(spooled(&queue, 4, size).await);
+    queue.accept(twice).await.unwrap_err();
+    // Accepted for nobody.
+    let mut nobody = message(5, size, vec![]);
+    nobody.content = NewContent::Spooled(spooled(&queue, 5, size).await);
+    queue.accept(nobody).await.unwrap();
+    queue.close().await;
+    crash::tables_agree(&disk, 0);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_removed_after_the_start() {
+    let disk = Disk::default();
+    let queue = on(&disk).unwrap();
+    let mut spool = queue.spool(mid(1));
+    spool.write(octets(1, 10 * tables::CHUNK)).await.unwrap();
+    // A later acceptance is committed after the chunks.
+    queue.accept(message(2, 10, vec![leg("a", 0, &[0])])).await.unwrap();
+    disk.cut_power(1);
+    {
+        let database = redb::Database::builder().create_with_backend(disk.attach()).unwrap();
+        let txn = database.begin_read().unwrap();
+        assert!(txn.open_table(tables::BODIES).unwrap().len().unwrap() >= 9, "something was left");
+    }
+    let again = on(&disk).unwrap();
+    again.close().await;
+    crash::tables_agree(&disk, 0);
+    drop(spool);
+}
+
+#[tokio::test]
+async fn a_chunk_that_was_lost_fails_the_message() {
+    let disk = Disk::default();
+    let queue = on(&disk).unwrap();
+    let mut spool = queue.spool(mid(1));
+    spool.write(octets(1, 2 * tables::CHUNK)).await.unwrap();
+    disk.leave_room(Some(0));
+    let failed = loop {
+        match spool.write(octets(1, tables::CHUNK)).await {
+            Ok(()) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, QueueError::Full { .. }), "{failed}");
+    disk.leave_room(None);
+    // Though the disk has room again, this content has a gap.
+    spool.finish().await.unwrap_err();
+}

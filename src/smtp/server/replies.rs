@@ -98,7 +98,9 @@ pub(super) fn too_large(most: u64) -> Reply {
 
 pub(super) fn content_fault(fault: content::Fault, most: u64) -> Reply {
     match fault {
-        content::Fault::BareLineEnd => reply(550, 6, 0, "Bare CR or LF in the content: lines must end with CRLF"),
+        content::Fault::BareLineEnd => {
+            reply(550, 6, 0, "Bare CR or LF in the content: lines must end with CRLF (curl: --crlf)")
+        }
         content::Fault::TooLarge => too_large(most),
     }
 }

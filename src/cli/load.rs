@@ -1,0 +1,30 @@
+//! The configuration, for verbs that work with one that checks clean.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::config::{self, Config, Problem, RouteTest, System};
+
+/// Loads it; prints what is wrong with it, and what is doubtful, to standard error.
+pub fn config(directory: Option<&Path>) -> anyhow::Result<Config> {
+    let origin = config::locate(directory);
+    let sources = config::read(&origin)?;
+    let mut loaded = config::load(&sources, &System);
+    if let Some(config) = &loaded.config {
+        loaded.problems.extend(routing_problems(config, &loaded.tests));
+    }
+    for problem in &loaded.problems {
+        eprint!("{}", problem.render(&sources));
+    }
+    let errors = loaded.problems.iter().filter(|problem| problem.is_error()).count();
+    match loaded.config {
+        Some(config) if errors == 0 => Ok(config),
+        Some(_) | None => bail!("the configuration has {errors} error(s); nothing was started"),
+    }
+}
+
+/// What the table itself has to say: shadowed routes, failing tests.
+pub fn routing_problems(_: &Config, _: &[RouteTest]) -> Vec<Problem> {
+    Vec::new()
+}

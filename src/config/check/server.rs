@@ -1,0 +1,279 @@
+//! `waypost.yaml`: who may hand in mail, and where it is kept.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{Files, Names};
+use crate::config::fault::Fault;
+use crate::config::model::{Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, TlsFiles, User};
+use crate::config::raw::{OrNever, RawListener, RawQueue, RawTlsFiles, ServerFile, Span};
+use crate::config::read::{Cx, Field, Record};
+use crate::config::tree::Spot;
+use crate::config::{Secret, Size};
+use crate::mail::Domain;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const MIB: u64 = 1 << 20;
+
+pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
+    let Some((name, file)) = &files.server else {
+        return Server {
+            hostname: hostname(cx),
+            listeners: vec![usual_listener()],
+            tls: None,
+            users: Vec::new(),
+            queue: queue(None, cx),
+            nameservers: Vec::new(),
+            log: LogSettings { format: None, level: "info".to_owned() },
+            shutdown_grace: Duration::from_secs(30),
+        };
+    };
+    cx.file = name.clone();
+    let users = users(file, cx);
+    let log = file.log.get();
+    Server {
+        hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
+        listeners: listeners(file, cx),
+        tls: file.tls.get().and_then(|tls| tls_files(tls, cx)),
+        users,
+        queue: queue(file.queue.get(), cx),
+        nameservers: file
+            .dns
+            .get()
+            .and_then(|dns| dns.nameservers.get())
+            .map(|servers| servers.iter().map(|server| server.0).collect())
+            .unwrap_or_default(),
+        log: LogSettings {
+            format: log.and_then(|log| log.format.get()).copied(),
+            level: log.and_then(|log| log.level.get()).map_or_else(|| "info".to_owned(), |level| level.0.clone()),
+        },
+        shutdown_grace: file.shutdown_grace.get().map_or(Duration::from_secs(30), |grace| grace.0),
+    }
+}
+
+/// The system's name where it is one for a greeting (RFC 5321, 4.1.1.1).
+fn hostname(cx: &Cx<'_>) -> Domain {
+    let own = cx.outside.hostname().and_then(|name| name.parse::<Domain>().ok());
+    own.unwrap_or_else(|| "localhost".parse().expect("a constant that is a domain"))
+}
+
+fn loopback() -> Vec<IpNet> {
+    vec![
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    ]
+}
+
+fn usual_listener() -> Listener {
+    Listener {
+        name: "default".to_owned(),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
+        tls: ListenerTls::None,
+        authentication: Authentication::None,
+        allow: loopback(),
+        max_message_size: Size(35 * MIB),
+        max_connections: 1000,
+        max_recipients: 1000,
+    }
+}
+
+fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
+    let Some(raw) = file.listeners.get() else {
+        return vec![usual_listener()];
+    };
+    if raw.is_empty() {
+        cx.error(file.listeners.spot(file.spot()), Fault::NoListeners);
+    }
+    let mut names = Names::new("listener", false);
+    let mut listeners: Vec<Listener> = Vec::new();
+    for raw in raw {
+        let (Some(name), Some(address)) = (&raw.name.value, &raw.address.value) else { continue };
+        if !names.add(&name.0, name.spot, cx) {
+            continue;
+        }
+        let (name, address) = (name.0.clone(), address.value);
+        if address.port() != 0
+            && let Some(other) = listeners.iter().find(|other| other.address == address)
+        {
+            let (address, other) = (address.to_string(), other.name.clone());
+            cx.error(raw.address.spot(raw.spot()), Fault::AddressTaken { listener: name.clone(), address, other });
+        }
+        let usual = usual_listener();
+        let listener = Listener {
+            name,
+            address,
+            tls: raw.tls.or(ListenerTls::None),
+            authentication: raw.authentication.or(Authentication::None),
+            allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().map(|net| net.value).collect()),
+            max_message_size: raw.max_message_size.or(usual.max_message_size),
+            max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
+            max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
+        };
+        judge(file, raw, &listener, cx);
+        listeners.push(listener);
+    }
+    if let Some(users) = file.users.key
+        && file.users.get().is_some_and(|users| !users.is_empty())
+        && listeners.len() == raw.len()
+        && listeners.iter().all(|listener| listener.authentication == Authentication::None)
+    {
+        cx.warning(users, Fault::IdleUsers);
+    }
+    listeners
+}
+
+/// What a listener must not be.
+fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<'_>) {
+    let named = || listener.name.clone();
+    if listener.max_message_size.0 == 0 {
+        cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
+    }
+    if listener.tls != ListenerTls::None && !file.tls.is_given() {
+        cx.error(raw.tls.spot(raw.spot()), Fault::NoCertificate { listener: named() });
+    }
+    let signs_in = listener.authentication != Authentication::None;
+    let no_users = !file.users.is_given() || file.users.get().is_some_and(Vec::is_empty);
+    if signs_in && no_users {
+        cx.error(raw.authentication.spot(raw.spot()), Fault::NoUsers { listener: named() });
+    }
+    if listener.address.ip().to_canonical().is_loopback() {
+        return;
+    }
+    let address = listener.address.to_string();
+    // A tls that could not be read may be any.
+    let clear = listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some();
+    if signs_in && clear {
+        let fault = Fault::ClearAuthentication { listener: named(), address: address.clone() };
+        cx.error(raw.authentication.spot(raw.spot()), fault);
+    }
+    if covers_the_internet(&listener.allow) {
+        cx.error(raw.allow.spot(raw.spot()), Fault::OpenRelay { listener: named(), address });
+    }
+}
+
+/// The networks take in at least half of the IPv4 or of the IPv6 internet (2000::/3, RFC 4291, 2.4): nobody's own
+/// networks do, however they are cut up.
+fn covers_the_internet(nets: &[IpNet]) -> bool {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for net in nets {
+        match net {
+            IpNet::V4(net) => v4.push(*net),
+            // An IPv4 client of a dual-stack socket.
+            IpNet::V6(net) => match net.addr().to_ipv4_mapped() {
+                Some(ip) if net.prefix_len() >= 96 => {
+                    v4.extend(Ipv4Net::new(ip, net.prefix_len() - 96).ok());
+                }
+                Some(_) | None => v6.push(*net),
+            },
+        }
+    }
+    let v4: u64 = Ipv4Net::aggregate(&v4).iter().map(|net| 1_u64 << (32 - net.prefix_len())).sum();
+    let global = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+    let v6: u128 = Ipv6Net::aggregate(&v6)
+        .iter()
+        .filter_map(|net| match (global.contains(net), net.contains(&global)) {
+            (true, _) => Some(1_u128 << (128 - net.prefix_len())),
+            (false, true) => Some(1_u128 << 125),
+            (false, false) => None,
+        })
+        .sum();
+    v4 >= 1 << 31 || v6 >= 1 << 124
+}
+
+fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
+    let mut names = Names::new("user", false);
+    let mut users = Vec::new();
+    for raw in file.users.get().into_iter().flatten() {
+        let Some(name) = &raw.name.value else { continue };
+        if !names.add(&name.value, name.spot, cx) {
+            continue;
+        }
+        users.push(User {
+            name: name.value.clone(),
+            password: raw.password.get().map_or_else(|| Secret::new(String::new()), |hash| hash.0.clone()),
+            senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
+        });
+    }
+    users
+}
+
+fn tls_files(raw: &RawTlsFiles, cx: &mut Cx<'_>) -> Option<TlsFiles> {
+    let certificate = readable(&raw.certificate, cx);
+    let key = readable(&raw.key, cx);
+    Some(TlsFiles { certificate: certificate?, key: key? })
+}
+
+/// The path of a file that must be there.
+pub(super) fn readable(field: &Field<PathBuf>, cx: &mut Cx<'_>) -> Option<PathBuf> {
+    let at = field.value.as_ref()?;
+    if let Err(error) = cx.outside.readable(&at.value) {
+        let fault =
+            Fault::UnreadableFile { path: at.value.display().to_string(), error: crate::config::secret::plain(&error) };
+        cx.error(at.spot, fault);
+    }
+    Some(at.value.clone())
+}
+
+fn queue(raw: Option<&RawQueue>, cx: &mut Cx<'_>) -> QueueSettings {
+    let usual_retry = || vec![MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR];
+    let span = |field: &Field<Span>| field.get().map(|span| span.0);
+    let expire = raw.and_then(|raw| span(&raw.expire)).unwrap_or(5 * 24 * HOUR);
+    // Given by the user, it is judged; the usual one gives way to a short `expire`.
+    let given: Option<&OrNever> = raw.and_then(|raw| raw.warn_after.get());
+    let warn_after = match given {
+        Some(OrNever(Some(warn_after))) if *warn_after >= expire => {
+            let spot = raw.map_or(Spot::default(), |raw| raw.warn_after.spot(raw.spot()));
+            cx.error(spot, Fault::WarnAfterExpire { warn_after: *warn_after, expire });
+            None
+        }
+        Some(OrNever(given)) => *given,
+        None => Some(4 * HOUR).filter(|usual| *usual < expire),
+    };
+    QueueSettings {
+        path: raw.and_then(|raw| raw.path.get().cloned()).unwrap_or_else(|| cx.base.join("data/queue.redb")),
+        retry: raw
+            .and_then(|raw| raw.retry.get())
+            .map_or_else(usual_retry, |list| list.0.iter().map(|span| span.0).collect()),
+        expire,
+        warn_after,
+        min_free: raw.and_then(|raw| raw.min_free.get()).copied().unwrap_or(Size(64 * MIB)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn half_of_the_internet_is_anyone() {
+        for (nets, all) in [
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("2000::/3", true),
+            ("0.0.0.0/1 128.0.0.0/1", true),
+            ("0.0.0.0/2 64.0.0.0/2", true),
+            ("2000::/4 3000::/4", true),
+            ("::ffff:0.0.0.0/96", true),
+            ("10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7 fe80::/10", false),
+            ("203.0.113.0/24 2001:db8::/32", false),
+            ("", false),
+        ] {
+            let list: Vec<IpNet> = nets.split_whitespace().map(|net| net.parse().unwrap()).collect();
+            assert_eq!(covers_the_internet(&list), all, "{nets}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_allowed_by_default() {
+        for ip in ["127.0.0.1", "127.9.9.9", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert!(loopback().iter().any(|net| net.contains(&ip)), "{ip}");
+        }
+        assert!(!loopback().iter().any(|net| net.contains(&"10.0.0.1".parse::<IpAddr>().unwrap())));
+    }
+}

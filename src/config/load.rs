@@ -1,0 +1,94 @@
+//! From files to a checked configuration, with all that is wrong with it.
+
+use std::sync::Arc;
+
+use super::check::{self, Files};
+use super::fault::Fault;
+use super::model::{Config, RouteTest};
+use super::origin::{Kind, Source, Sources, Unreadable};
+use super::problem::{self, Problem, Severity};
+use super::raw::{ProvidersFile, RoutesFile, ServerFile};
+use super::read::{Cx, Read};
+use super::secret::Outside;
+use super::tree::{self, Spot, Value};
+
+/// What loading came to.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `None` where there are errors.
+    pub config: Option<Config>,
+    /// The `tests` of the route files, to be asked of the table.
+    pub tests: Vec<RouteTest>,
+    /// All errors and warnings of all files, in their order.
+    pub problems: Vec<Problem>,
+}
+
+/// Checks all files; nothing that is wrong hides anything else, but for what a broken file would have said.
+pub fn load(sources: &Sources, outside: &dyn Outside) -> Loaded {
+    let mut cx = Cx { file: Arc::from(""), base: sources.base(), outside, problems: Vec::new() };
+    let mut files = Files::default();
+    for source in sources.files() {
+        cx.file = source.name.clone();
+        match source.kind {
+            Kind::Server => match file::<ServerFile>(source, &mut cx) {
+                Content::Read(file) => files.server = Some((source.name.clone(), file)),
+                Content::Empty => {}
+                Content::Broken => files.server_broken = true,
+            },
+            Kind::Routes => match file::<RoutesFile>(source, &mut cx) {
+                Content::Read(file) => files.routes.push((source.name.clone(), file)),
+                Content::Empty => {}
+                Content::Broken => files.routes_broken = true,
+            },
+            Kind::Providers => match file::<ProvidersFile>(source, &mut cx) {
+                Content::Read(file) => files.providers.push((source.name.clone(), file)),
+                Content::Empty => {}
+                Content::Broken => files.providers_broken = true,
+            },
+        }
+    }
+    let (config, tests) = check::check(&files, &mut cx);
+    let mut problems = cx.problems;
+    // With errors, the table may be empty for another reason than that nobody wrote one.
+    if config.routes.is_empty() && !problems.iter().any(Problem::is_error) {
+        problems.push(Problem::general(Severity::Error, Fault::NoRoutes.to_string()));
+    }
+    problem::sort(&mut problems);
+    let config = (!problems.iter().any(Problem::is_error)).then_some(config);
+    Loaded { config, tests, problems }
+}
+
+enum Content<T> {
+    Read(T),
+    /// Nothing but comments.
+    Empty,
+    Broken,
+}
+
+fn file<T: Read>(source: &Source, cx: &mut Cx<'_>) -> Content<T> {
+    let text = match &source.text {
+        Ok(text) => text,
+        Err(fault) => {
+            let (line, column) = match fault {
+                Unreadable::NotUtf8 { line, column } => (*line, *column),
+                Unreadable::Io(_) | Unreadable::Large | Unreadable::Utf16 => (1, 1),
+            };
+            cx.error(Spot { line, column }, Fault::Unreadable(fault.clone()));
+            return Content::Broken;
+        }
+    };
+    let node = match tree::parse(text) {
+        Ok(node) => node,
+        Err(broken) => {
+            cx.error(broken.spot, Fault::Syntax(broken.why));
+            return Content::Broken;
+        }
+    };
+    if matches!(node.value, Value::Null) {
+        return Content::Empty;
+    }
+    match T::read(&node, cx) {
+        Some(file) => Content::Read(file),
+        None => Content::Broken,
+    }
+}

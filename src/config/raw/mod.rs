@@ -1,0 +1,18 @@
+//! The three kinds of file as records: what keys there are, and what each may hold. What keys mean together is
+//! judged in `check/`.
+
+mod host;
+mod number;
+mod providers;
+mod routes;
+mod scalar;
+mod secret;
+mod server;
+
+pub(super) use host::*;
+pub(super) use number::*;
+pub(super) use providers::*;
+pub(super) use routes::*;
+pub(super) use scalar::*;
+pub(super) use secret::*;
+pub(super) use server::*;

@@ -1,0 +1,144 @@
+//! `waypost.yaml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, Span};
+use crate::config::read::{List, OneOrMany, record, words};
+use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
+use crate::mail::Domain;
+
+record! {
+    /// The server: listeners, users, queue, DNS, log. Every key has a default.
+    struct ServerFile {
+        /// What the relay calls itself in greetings, trace fields and bounces. Default: the system's name.
+        may "hostname" hostname: Domain,
+        /// Addresses that accept SMTP. Default: 127.0.0.1:2525.
+        may "listeners" listeners: List<RawListener>,
+        /// The certificate of all listeners that speak TLS.
+        may "tls" tls: RawTlsFiles,
+        /// Who may sign in.
+        may "users" users: List<RawUser>,
+        /// The durable queue and its retry schedule.
+        may "queue" queue: RawQueue,
+        /// Name resolution.
+        may "dns" dns: RawDns,
+        /// The log.
+        may "log" log: RawLog,
+        /// How long attempts in flight may still take after SIGTERM. Default: 30s.
+        may "shutdown_grace" shutdown_grace: Pause,
+    }
+    later ["admin", "pickup", "audit", "inspect", "dkim", "metrics"]
+}
+
+record! {
+    /// An address that accepts SMTP.
+    struct RawListener {
+        /// Its name, as logs and `match: {listener: ...}` have it.
+        need "name" name: Name,
+        /// IP address and port: 127.0.0.1:2525, [::]:25.
+        need "address" address: SocketAddr,
+        /// none, starttls or implicit. Default: none.
+        may "tls" tls: ListenerTls,
+        /// none, optional or required. Default: none.
+        may "authentication" authentication: Authentication,
+        /// Networks that may relay without authentication. Default: loopback alone.
+        may "allow" allow: List<IpNet>,
+        /// The largest message. Default: 35MiB.
+        may "max_message_size" max_message_size: Size,
+        /// Connections at one time. Default: 1000.
+        may "max_connections" max_connections: Count,
+        /// Recipients of one transaction. Default: 1000.
+        may "max_recipients" max_recipients: Int<1, 100_000>,
+    }
+    later ["protocol", "lmtp", "proxy_protocol", "rate", "inspect"]
+}
+
+record! {
+    /// PEM files of certificate chain and key.
+    struct RawTlsFiles {
+        /// The certificate chain, the server's own certificate first.
+        need "certificate" certificate: PathBuf,
+        /// The private key.
+        need "key" key: PathBuf,
+    }
+    later []
+}
+
+record! {
+    /// Who may sign in, and what for.
+    struct RawUser {
+        /// The user name of AUTH.
+        need "name" name: String,
+        /// The password's argon2 hash, in PHC form.
+        need "password" password: PasswordHash,
+        /// Addresses that the user may send from. Default: any.
+        may "senders" senders: List<AddressPattern>,
+    }
+    later ["rate", "burst", "quota"]
+}
+
+record! {
+    /// The durable queue and its retry schedule.
+    struct RawQueue {
+        /// The queue's file. Default: data/queue.redb.
+        may "path" path: PathBuf,
+        /// The pauses between attempts; the last one repeats. Default: [1m, 5m, 15m, 1h].
+        may "retry" retry: OneOrMany<Span>,
+        /// When a message is given up and its sender told. Default: 5d.
+        may "expire" expire: Span,
+        /// When a sender is told of a delay, or never. Default: 4h.
+        may "warn_after" warn_after: OrNever,
+        /// With less free disk than this, new mail is put off with 452. Default: 64MiB.
+        may "min_free" min_free: Size,
+    }
+    later ["url"]
+}
+
+record! {
+    /// Name resolution.
+    struct RawDns {
+        /// Name servers, with a port where it is not 53. Default: the system's.
+        may "nameservers" nameservers: List<NameServer>,
+    }
+    later ["dnssec", "timeout"]
+}
+
+record! {
+    /// The log.
+    struct RawLog {
+        /// text or json. Default: text on a terminal, JSON otherwise.
+        may "format" format: LogFormat,
+        /// A level or filter: info, waypost=debug. Default: info.
+        may "level" level: LogLevel,
+    }
+    later ["file"]
+}
+
+words! {
+    ListenerTls {
+        "none" => ListenerTls::None,
+        "starttls" => ListenerTls::StartTls,
+        "implicit" => ListenerTls::Implicit,
+    }
+    later []
+}
+
+words! {
+    Authentication {
+        "none" => Authentication::None,
+        "optional" => Authentication::Optional,
+        "required" => Authentication::Required,
+    }
+    later []
+}
+
+words! {
+    LogFormat {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+    }
+    later []
+}
