@@ -50,12 +50,7 @@ impl Backlog for Queue {
     async fn settle(&self, settled: Settled) -> Result<(), QueueError> {
         Self::settle(self, settled).await
     }
-    async fn walk(
-        &self,
-        after: Option<(Mid, u32)>,
-        before: Timestamp,
-        most: usize,
-    ) -> Result<Vec<Claim>, QueueError> {
+    async fn walk(&self, after: Option<(Mid, u32)>, before: Timestamp, most: usize) -> Result<Vec<Claim>, QueueError> {
         Self::walk(self, after, before, most).await
     }
     async fn counters(&self) -> Result<HashMap<String, Counter>, QueueError> {

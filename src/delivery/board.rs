@@ -116,13 +116,13 @@ impl Board {
             return;
         }
         match (state.window.is_empty(), state.due, state.reading) {
-            (false, _, _) => self.into_line(lane),
+            (false, _, _) => self.queue_up(lane),
             (true, _, true) => {}
             (true, None, false) => {
                 self.silence(lane);
                 self.lanes.remove(lane);
             }
-            (true, Some(due), false) if due <= now => self.into_line(lane),
+            (true, Some(due), false) if due <= now => self.queue_up(lane),
             (true, Some(due), false) => self.alarm(lane, due),
         }
     }
@@ -158,7 +158,7 @@ impl Board {
                 crowd.waiting.remove(turn);
             }
         }
-        self.into_line(lane);
+        self.queue_up(lane);
     }
 
     /// It started something: its old turns are used up.
@@ -168,7 +168,7 @@ impl Board {
         }
     }
 
-    fn into_line(&mut self, lane: &Lane) {
+    fn queue_up(&mut self, lane: &Lane) {
         self.silence(lane);
         let Some(state) = self.lanes.get_mut(lane) else { return };
         self.arrivals += 1;
@@ -256,9 +256,8 @@ impl Board {
     }
 
     pub fn parked_with_windows(&self) -> Vec<Lane> {
-        let parked = self.lanes.iter().filter(|(_, state)| {
-            matches!(state.place, Place::Parked(_)) && !state.window.is_empty()
-        });
+        let parked =
+            self.lanes.iter().filter(|(_, state)| matches!(state.place, Place::Parked(_)) && !state.window.is_empty());
         parked.map(|(lane, _)| lane.clone()).collect()
     }
 

@@ -83,9 +83,13 @@ pub enum Admission {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    Opened { until: Timestamp },
+    Opened {
+        until: Timestamp,
+    },
     /// A probe failed.
-    StaysOpen { until: Timestamp },
+    StaysOpen {
+        until: Timestamp,
+    },
     Closed,
 }
 
@@ -105,7 +109,9 @@ enum State {
         wait: Duration,
     },
     /// The probe is under way.
-    Probing { wait: Duration },
+    Probing {
+        wait: Duration,
+    },
 }
 
 /// What a closed breaker remembers.

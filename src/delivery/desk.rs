@@ -7,16 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
+use super::Settings;
 use super::backlog::Backlog;
 use super::pending::{Draft, Pending, Told, What};
 use super::settle::permanent;
 use super::span::after;
+use super::status::Meter;
 use crate::bounce::{self, Kind};
-use super::Settings;
 use crate::config::{Action, Rejection, Route};
-use crate::mail::{
-    Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp,
-};
+use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
 use crate::os::Clock;
 use crate::queue::{
     Claim, Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Passed, PassedWhy, QueueError, Settled,
@@ -30,6 +29,7 @@ pub struct Desk<Q> {
     pub clock: Clock,
     pub mids: Arc<MidSource>,
     pub settings: Settings,
+    pub meter: Arc<Meter>,
 }
 
 /// A window of a lane, routed.
@@ -178,6 +178,9 @@ impl<Q: Backlog> Desk<Q> {
 
     /// Writes it down. Returns once it is on disk; while that is full, it waits.
     pub async fn write(&self, draft: Draft) {
+        self.meter.add_bounced(draft.told.iter().filter(|told| told.what == What::Failed).count());
+        let held = draft.legs.iter().filter(|leg| matches!(leg.state, LegState::Held { .. }));
+        self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
         let notices = self.notices(&draft).await;
         let Draft { mid, number, recipients, legs, counter, .. } = draft;
         let counters = counter.into_iter().collect();
@@ -245,11 +248,8 @@ impl<Q: Backlog> Desk<Q> {
     /// The first octets of the original. What cannot be read is left out of the report: the news matters more.
     async fn beginning(&self, draft: &Draft, octets: u64) -> Bytes {
         let content = self.queue.content(draft.mid, &draft.envelope);
-        let read = if octets > u64::from(draft.envelope.header_size) {
-            content.all().await
-        } else {
-            content.header().await
-        };
+        let read =
+            if octets > u64::from(draft.envelope.header_size) { content.all().await } else { content.header().await };
         let mut read = read.unwrap_or_else(|error| {
             warn!(mid = %draft.mid, %error, "the original cannot be read for its report");
             Bytes::new()
@@ -282,7 +282,12 @@ fn facts<'a>(envelope: &'a Envelope, recipient: &'a Address, header: Option<&'a 
 
 /// A refusal that the client heard nothing of is a bounce, and that is final, whatever its code says.
 fn refused(rejection: &Rejection) -> Diagnosis {
-    permanent(&Diagnosis { code: Some(rejection.code), status: rejection.status, text: rejection.text.clone(), remote: None })
+    permanent(&Diagnosis {
+        code: Some(rejection.code),
+        status: rejection.status,
+        text: rejection.text.clone(),
+        remote: None,
+    })
 }
 
 fn rerouted(draft: &mut Draft, from: &Leg, recipient: LegRecipient, lane: Lane, state: LegState, now: Timestamp) {

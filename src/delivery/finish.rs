@@ -27,7 +27,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         let ended = flight.end(joined);
         flight.log(&ended.outcomes);
-        self.meter.ended(&ended.outcomes);
+        self.desk.meter.ended(&ended.outcomes);
         let paused_until = self.record(&flight, &ended, now);
         let reserved = flight.reserved;
         let counter = self.quotas.spend(&flight.patient.provider, reserved, &ended.outcomes, now);
@@ -97,12 +97,10 @@ impl<Q: Backlog> Scheduler<Q> {
             match settle(outcome, &case) {
                 Settlement::Done => draft.tell(recipient.index, self.taken(flight), outcome.diagnosis().clone()),
                 Settlement::Bounce(diagnosis) => {
-                    self.meter.bounced(1);
                     draft.tell(recipient.index, What::Failed, diagnosis);
                 }
                 Settlement::Again(again) => {
                     if let LegState::Held { reason } = &again.state {
-                        self.meter.held(1);
                         warn!(%mid, route = %lane.route, %provider, reason, "held");
                     }
                     duplicates += usize::from(again.possible_duplicate);
@@ -111,7 +109,7 @@ impl<Q: Backlog> Scheduler<Q> {
             }
         }
         if duplicates > 0 {
-            self.meter.possible_duplicates(duplicates);
+            self.desk.meter.add_possible_duplicates(duplicates);
             warn!(
                 %mid, route = %lane.route, %provider, recipients = duplicates, possible_duplicate = true,
                 "all was sent and no answer came: it will be sent again"

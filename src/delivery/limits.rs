@@ -133,7 +133,8 @@ mod tests {
     fn the_rate_is_kept_however_late_timers_are() {
         for (rate, burst) in [(50, 1), (50, 50), (500, 1), (2000, 10)] {
             for late in [0, 1, 3, 15] {
-                let passed = passed(&mut pace(rate, burst, Per::Message), Duration::from_secs(10), Duration::from_millis(late));
+                let passed =
+                    passed(&mut pace(rate, burst, Per::Message), Duration::from_secs(10), Duration::from_millis(late));
                 let (least, most) = (rate * 10 - rate / 5, rate * 10 + burst + rate / 20);
                 assert!((least..=most).contains(&passed), "{rate}/s burst {burst}, {late} ms late: {passed}");
             }

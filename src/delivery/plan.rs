@@ -14,16 +14,26 @@ pub enum Standing {
     /// Half-open: the next attempt probes.
     Probe,
     /// Its breaker is open, its quota spent, or a probe under way.
-    Out { until: Timestamp },
+    Out {
+        until: Timestamp,
+    },
     /// It asked for a pause.
-    Throttled { until: Timestamp },
+    Throttled {
+        until: Timestamp,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    Go { provider: ProviderName, probe: bool },
+    Go {
+        provider: ProviderName,
+        probe: bool,
+    },
     /// None may be tried now. `until`: the first of `on` may by then; a change in the health of any of them comes sooner.
-    Wait { until: Timestamp, on: Vec<ProviderName> },
+    Wait {
+        until: Timestamp,
+        on: Vec<ProviderName>,
+    },
     /// Each was tried in this round, or cannot carry the message: the retry schedule decides.
     RoundOver,
     /// No provider of the chain can carry it.
@@ -213,10 +223,9 @@ mod tests {
     fn failover_does_not_wait_for_a_throttled_provider() {
         let mut route = deliver("r", &[&[("a", 1)], &[("b", 1)]]);
         route.on_throttle = OnThrottle::Failover;
-        for (standings, expected) in [
-            (&[("a", "throttled 9")][..], "b"),
-            (&[("a", "throttled 9"), ("b", "out 30")], "wait 9 on a,b"),
-        ] {
+        for (standings, expected) in
+            [(&[("a", "throttled 9")][..], "b"), (&[("a", "throttled 9"), ("b", "out 30")], "wait 9 on a,b")]
+        {
             assert_eq!(step(&route, &[], &[], standings), expected);
         }
     }
@@ -234,7 +243,9 @@ mod tests {
         for n in 0..10_000u32 {
             let mid = Mid::new(crate::delivery::span::after(moment(0), Duration::from_millis(u64::from(n))), 3);
             let draw = Draw::new(Sticky::Message, mid, &recipient);
-            let Step::Go { provider, .. } = plan(&Question { route, passed: &[], shy: &[], draw }, up) else { panic!() };
+            let Step::Go { provider, .. } = plan(&Question { route, passed: &[], shy: &[], draw }, up) else {
+                panic!()
+            };
             *shares.entry(provider).or_insert(0) += 1;
         }
         shares
@@ -259,7 +270,11 @@ mod tests {
         for n in 0..500u32 {
             let to: Address = format!("user{n}@example.com").parse().unwrap();
             let draw = Draw::new(Sticky::Recipient, Mid::from_bits(u128::from(n)), &to);
-            assert_eq!(draw, Draw::new(Sticky::Recipient, Mid::from_bits(9), &to), "the same recipient, the same provider");
+            assert_eq!(
+                draw,
+                Draw::new(Sticky::Recipient, Mid::from_bits(9), &to),
+                "the same recipient, the same provider"
+            );
             let question = Question { route: &route, passed: &[], shy: &[], draw };
             let before = plan(&question, &|_| Standing::Ready);
             let after = plan(&question, &|name| if name.as_str() == "a" { out } else { Standing::Ready });

@@ -19,6 +19,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::Deps;
 use super::attempt::Flight;
 use super::backlog::Backlog;
 use super::board::{Board, Gate};
@@ -31,7 +32,6 @@ use super::quota::Quotas;
 use super::span::{after, until};
 use super::status::Meter;
 use super::sweep;
-use super::Deps;
 use crate::config::{Priority, Provider, Transport as TransportSettings};
 use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
 use crate::queue::{Lane, LaneDue, Queue, QueueError};
@@ -62,7 +62,6 @@ pub struct Scheduler<Q = Queue> {
     pub(super) quotas: Quotas,
     pub(super) attempts: JoinSet<Vec<Outcome>>,
     pub(super) flights: HashMap<Id, Flight>,
-    pub(super) meter: Arc<Meter>,
     chores: JoinSet<Done>,
     reads: HashMap<Id, Lane>,
     sweep_at: Option<Timestamp>,
@@ -137,7 +136,7 @@ impl<Q: Backlog> Scheduler<Q> {
         let under_way: usize =
             stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
         Self {
-            desk: Arc::new(Desk { queue, table, clock, mids, settings }),
+            desk: Arc::new(Desk { queue, table, clock, mids, settings, meter: Arc::default() }),
             stations,
             route_paces,
             board: Board::default(),
@@ -145,7 +144,6 @@ impl<Q: Backlog> Scheduler<Q> {
             quotas: Quotas::default(),
             attempts: JoinSet::new(),
             flights: HashMap::new(),
-            meter: Arc::default(),
             chores: JoinSet::new(),
             reads: HashMap::new(),
             sweep_at: None,
@@ -156,7 +154,7 @@ impl<Q: Backlog> Scheduler<Q> {
 
     /// What delivery counts, to be read while it runs.
     pub fn meter(&self) -> Arc<Meter> {
-        self.meter.clone()
+        self.desk.meter.clone()
     }
 
     /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns

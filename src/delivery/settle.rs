@@ -123,9 +123,7 @@ impl Case<'_> {
                         let due = self.schedule.next(self.history.attempts, self.now, self.jitter);
                         self.again(due, self.history.attempts, passed, diagnosis)
                     }
-                    Step::Wait { .. } | Step::RoundOver | Step::Impossible => {
-                        self.next_round(&passed, None, diagnosis)
-                    }
+                    Step::Wait { .. } | Step::RoundOver | Step::Impossible => self.next_round(&passed, None, diagnosis),
                 }
             }
             OnUnknown::Hold => Settlement::Again(Again {
@@ -182,7 +180,13 @@ impl Case<'_> {
 }
 
 /// A leg that finds, without an attempt, that its round is over.
-pub fn round_over(history: &History<'_>, schedule: Schedule<'_>, until: Option<Timestamp>, jitter: Jitter, now: Timestamp) -> Again {
+pub fn round_over(
+    history: &History<'_>,
+    schedule: Schedule<'_>,
+    until: Option<Timestamp>,
+    jitter: Jitter,
+    now: Timestamp,
+) -> Again {
     let due = schedule.next(history.attempts, now, jitter);
     Again {
         due: until.map_or(due, |until| due.min(until)).max(now),
@@ -206,7 +210,8 @@ pub fn permanent(diagnosis: &Diagnosis) -> Diagnosis {
 
 /// Why an expired recipient bounces (RFC 3463, 3.5: X.4.7).
 pub fn expired(age: std::time::Duration, last: Option<&Diagnosis>) -> Diagnosis {
-    let said = last.map_or_else(|| "it was never tried: no provider of its route was to be had".to_owned(), ToString::to_string);
+    let said = last
+        .map_or_else(|| "it was never tried: no provider of its route was to be had".to_owned(), ToString::to_string);
     let mut diagnosis = Diagnosis::local(
         EnhancedStatus::new(Severity::Permanent, 4, 7),
         format!("message expired after {} in the queue; the last answer: {said}", in_words(age)),

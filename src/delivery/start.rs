@@ -9,8 +9,8 @@ use super::backlog::Backlog;
 use super::board::Gate;
 use super::pending::{Pending, What};
 use super::plan::{Draw, Question, Standing, Step, chain, plan};
-use super::scheduler::{Blocks, Scheduler};
 use super::schedule::{Jitter, Schedule};
+use super::scheduler::{Blocks, Scheduler};
 use super::settle::{History, expired, permanent, round_over};
 use super::span::after;
 use crate::config::{Route, Sticky};
@@ -81,16 +81,14 @@ impl<Q: Backlog> Scheduler<Q> {
         }
         for (step, recipients) in self.steps(lane, pending, now) {
             match step {
-                Step::Go { provider, probe } => {
-                    match self.admit(lane, pending, &provider, recipients.len(), now) {
-                        Ok(most) => {
-                            let recipients = recipients.into_iter().take(most).collect();
-                            self.launch(lane, pending, &provider, probe, recipients);
-                            return Advanced::Started;
-                        }
-                        Err(gate) => blocks.gate(gate),
+                Step::Go { provider, probe } => match self.admit(lane, pending, &provider, recipients.len(), now) {
+                    Ok(most) => {
+                        let recipients = recipients.into_iter().take(most).collect();
+                        self.launch(lane, pending, &provider, probe, recipients);
+                        return Advanced::Started;
                     }
-                }
+                    Err(gate) => blocks.gate(gate),
+                },
                 Step::Wait { until, on } => {
                     if self.is_its_own_wait(lane, pending, &recipients, now) {
                         self.send_back(pending, &recipients, Some(until), now);
@@ -115,9 +113,10 @@ impl<Q: Backlog> Scheduler<Q> {
         match pending.route.sticky {
             Sticky::Message => {
                 let first = pending.left.first();
-                steps.extend(first.map(|first| {
-                    (self.step(lane, pending, first, &pending.leg.passed, now), pending.left.clone())
-                }));
+                steps
+                    .extend(first.map(|first| {
+                        (self.step(lane, pending, first, &pending.leg.passed, now), pending.left.clone())
+                    }));
             }
             Sticky::Recipient => {
                 for recipient in &pending.left {
@@ -168,9 +167,9 @@ impl<Q: Backlog> Scheduler<Q> {
     /// It waits because of whom it tried before; another leg of its lane need not.
     fn is_its_own_wait(&self, lane: &Lane, pending: &Pending, recipients: &[LegRecipient], now: Timestamp) -> bool {
         !pending.leg.passed.is_empty()
-            && recipients.first().is_some_and(|first| {
-                matches!(self.step(lane, pending, first, &[], now), Step::Go { .. })
-            })
+            && recipients
+                .first()
+                .is_some_and(|first| matches!(self.step(lane, pending, first, &[], now), Step::Go { .. }))
     }
 
     /// How many of the recipients one attempt of the provider may have now, its permits taken; or what stops it.
@@ -215,11 +214,8 @@ impl<Q: Backlog> Scheduler<Q> {
         }
         if let Some(pace) = &mut station.pace {
             let gate = Gate::ProviderRate(provider.clone());
-            let taken = if board.is_shut(&gate) {
-                Err(None)
-            } else {
-                pace.take(pace.cost(most), instant).map_err(Some)
-            };
+            let taken =
+                if board.is_shut(&gate) { Err(None) } else { pace.take(pace.cost(most), instant).map_err(Some) };
             if let Err(wait) = taken {
                 if let Some(pace) = &mut route_pace {
                     pace.give_back(pace.cost(most));
@@ -274,7 +270,7 @@ impl<Q: Backlog> Scheduler<Q> {
             began: Instant::now(),
         };
         self.flights.insert(task.id(), flight);
-        self.meter.began();
+        self.desk.meter.began();
     }
 
     fn bounce_expired(&mut self, pending: &mut Pending) {
@@ -285,7 +281,6 @@ impl<Q: Backlog> Scheduler<Q> {
             draft.tell(recipient.index, What::Failed, expired(expire, recipient.last.as_ref()));
         }
         tracing::info!(mid = %pending.mid, route = %pending.route.name, recipients = recipients.len(), "expired: bounced");
-        self.meter.bounced(recipients.len());
         pending.started = true;
         self.write(draft);
     }
@@ -304,13 +299,18 @@ impl<Q: Backlog> Scheduler<Q> {
         }
         let (mid, route, count) = (pending.mid, &pending.route.name, recipients.len());
         tracing::info!(%mid, %route, recipients = count, "no provider of the chain can carry it: bounced");
-        self.meter.bounced(count);
         leave(pending, recipients);
         self.write(draft);
     }
 
     /// Back to disk, without an attempt: until its round begins anew, or, where it was not tried at all, until then.
-    fn send_back(&mut self, pending: &mut Pending, recipients: &[LegRecipient], until: Option<Timestamp>, now: Timestamp) {
+    fn send_back(
+        &mut self,
+        pending: &mut Pending,
+        recipients: &[LegRecipient],
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let retry = pending.route.retry.as_deref().unwrap_or(&self.desk.settings.retry);
         let history = History { attempts: pending.leg.attempts, passed: &pending.leg.passed, last: None };
         let jitter = Jitter::new(rand::random());

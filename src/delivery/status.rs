@@ -20,20 +20,20 @@ impl Meter {
         self.attempts.load(Ordering::Relaxed)
     }
 
-    pub fn delivered_count(&self) -> u64 {
+    pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    pub fn bounced_count(&self) -> u64 {
+    pub fn bounced(&self) -> u64 {
         self.bounced.load(Ordering::Relaxed)
     }
 
-    pub fn held_count(&self) -> u64 {
+    pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
 
     /// Recipients that were sent to once more although a provider may have had the message.
-    pub fn possible_duplicate_count(&self) -> u64 {
+    pub fn possible_duplicates(&self) -> u64 {
         self.possible_duplicates.load(Ordering::Relaxed)
     }
 
@@ -46,15 +46,15 @@ impl Meter {
         add(&self.delivered, delivered);
     }
 
-    pub(super) fn bounced(&self, recipients: usize) {
+    pub(super) fn add_bounced(&self, recipients: usize) {
         add(&self.bounced, recipients);
     }
 
-    pub(super) fn held(&self, recipients: usize) {
+    pub(super) fn add_held(&self, recipients: usize) {
         add(&self.held, recipients);
     }
 
-    pub(super) fn possible_duplicates(&self, recipients: usize) {
+    pub(super) fn add_possible_duplicates(&self, recipients: usize) {
         add(&self.possible_duplicates, recipients);
     }
 }
