@@ -33,6 +33,8 @@ pub struct World {
     clock: Clock,
     mids: Arc<MidSource>,
     accepted: u64,
+    submitted: HashMap<Mid, (Duration, String)>,
+    began: tokio::time::Instant,
     meters: Vec<Arc<Meter>>,
     running: Option<(JoinHandle<()>, CancellationToken)>,
 }
@@ -58,6 +60,8 @@ impl World {
             clock: Clock::following_tokio(moment(0)),
             mids: Arc::default(),
             accepted: 0,
+            submitted: HashMap::new(),
+            began: tokio::time::Instant::now(),
             meters: Vec::new(),
             running: None,
         }
@@ -189,6 +193,8 @@ impl World {
             size: CONTENT.len() as u64,
         };
         with(&mut envelope);
+        let first = envelope.recipients[0].address.domain().to_string();
+        self.submitted.insert(mid, (self.began.elapsed(), first));
         let table = self.table();
         let mut legs: Vec<Leg> = Vec::new();
         for (index, recipient) in (0..).zip(&envelope.recipients) {
@@ -211,6 +217,16 @@ impl World {
         let content = NewContent::Memory(vec![Bytes::from_static(CONTENT)]);
         self.shelf.accept(NewMessage { mid, envelope, legs, content });
         mid
+    }
+
+    /// When it was submitted.
+    pub fn since(&self, mid: Mid) -> Duration {
+        self.submitted[&mid].0
+    }
+
+    /// The domain of its first recipient.
+    pub fn domain(&self, mid: Mid) -> &str {
+        &self.submitted[&mid].1
     }
 
     pub fn log(&self, name: &str) -> &Log {
