@@ -10,7 +10,7 @@ use crate::mail::{Address, HeaderSection};
 fn load(routes: &str) -> (Config, Vec<RouteTest>) {
     let sources = Sources::new("").with("routes/a.yaml", routes).with(
         "providers/a.yaml",
-        "providers:\n  - {name: out, transport: maildir, path: out}\n  - {name: mx, transport: mx}\n",
+        "providers:\n  - {name: out, transport: maildir, path: out}\n  - {name: mx, transport: mx}\n  - {name: other, transport: maildir, path: other}\n",
     );
     let loaded = config::load(&sources, &Assumed);
     let said: String = loaded.problems.iter().map(|problem| problem.render(&sources)).collect();
@@ -81,7 +81,7 @@ routes:
   - {name: exact, match: {recipient_domain: [a.example, b.example]}, deliver: [out]}
   - {name: shop, match: {sender_domain: shop.example, recipient_domain: "*.customer.example"}, deliver: [out]}
   - {name: from, match: {sender_domain: other.example}, deliver: [out]}
-  - {name: null, match: {sender: "<>"}, deliver: [out]}
+  - {name: bounces, match: {sender: "<>"}, deliver: [out]}
   - {name: people, match: {user: "b*", not: {client: 10.0.0.0/8}}, deliver: [out]}
   - {name: marked, match: {header: {X-Mail-Class: bulk}}, deliver: [out]}
   - {name: large, match: {size: ">10KiB"}, deliver: [out]}
@@ -95,7 +95,7 @@ routes:
         (Mail { to: "x@B.example", from: "a@other.example", ..MAIL }, "exact"),
         (Mail { to: "x@eu.customer.example", ..MAIL }, "shop"),
         (Mail { from: "a@OTHER.example", to: "x@c.example", ..MAIL }, "from"),
-        (Mail { from: "<>", ..MAIL }, "null"),
+        (Mail { from: "<>", ..MAIL }, "bounces"),
         (Mail { user: Some("billing"), ..MAIL }, "people"),
         (Mail { user: Some("billing"), client: "10.1.2.3", ..MAIL }, "none"),
         (Mail { header: Some("x-mail-class:  bulk\r\n\r\n"), ..MAIL }, "marked"),
@@ -180,7 +180,7 @@ fn an_explanation_reads_as_text() {
         "routes:
   - {name: internal, match: {recipient_domain: ['*.corp.example']}, deliver: [mx]}
   - {name: marked, match: {header: {X-Class: bulk}}, hold: wait}
-  - {name: rest, match: {not: {client: 10.0.0.0/8}}, deliver: [{mx: 80, out: 20}, out], rate: 50/s}
+  - {name: rest, match: {not: {client: 10.0.0.0/8}}, deliver: [{mx: 80, out: 20}, other], rate: 50/s}
 ",
     );
     let recipient: Address = "x@customer.example".parse().unwrap();
@@ -198,15 +198,15 @@ fn an_explanation_reads_as_text() {
     assert_eq!(
         text,
         "x@customer.example from <>
-  takes route 'rest' (routes/a.yaml:4:5)
+  takes route 'rest' (routes/a.yaml:4:12)
   deliver through
     1. mx: 80 of 100, mx to the recipient domain's mail exchangers (opportunistic TLS), concurrency 100
        out: 20 of 100, maildir to out, concurrency 32
-    2. out: maildir to out, concurrency 32
+    2. other: maildir to other, concurrency 32
   rate 50/s (burst 5), priority normal, on_throttle wait, on_unknown next, sticky message
   earlier routes
-    'internal' (routes/a.yaml:2:5): recipient_domain: is customer.example, wants *.corp.example
-    'marked' (routes/a.yaml:3:5): header: is X-Class absent, wants X-Class: bulk
+    'internal' (routes/a.yaml:2:12): recipient_domain: is customer.example, wants *.corp.example
+    'marked' (routes/a.yaml:3:12): header: is X-Class absent, wants X-Class: bulk
 "
     );
 }
