@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
 use waypost::config::{self, Action, Config, Loaded, Origin, Outside, Sources, Transport};
 
 /// Every secret is there. Hashes are what `*_HASH` asks for.
@@ -196,4 +197,116 @@ fn fifty_thousand_routes_are_no_matter() {
     ]);
     assert_eq!(config.routes.len(), 50_000);
     assert_eq!(config.routes[49_999].place.line, 4 * 49_999 + 2);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// Whatever a slip of the finger makes of a good configuration: it is told, with a place that is there, or taken.
+    #[test]
+    fn no_slip_is_too_odd(file in 0usize..3, at in 0.0..1.0f64, cut in 0usize..12, put in "[-a-z0-9:,{}\\[\\]\"'&*!|>#?%@$ \n\té]{0,6}") {
+        let mut sources = Sources::new("");
+        for (index, (name, text)) in config::DEFAULT.iter().enumerate() {
+            let text = switched_on(text);
+            let mut chars: Vec<char> = text.chars().collect();
+            if index == file {
+                let start = (chars.len() as f64 * at) as usize;
+                let end = (start + cut).min(chars.len());
+                chars.splice(start..end, put.chars());
+            }
+            sources = sources.with(name, chars.into_iter().collect::<String>());
+        }
+        let loaded = config::load(&sources, &World);
+        for problem in &loaded.problems {
+            let told = problem.render(&sources);
+            prop_assert!(problem.place.is_none() || told.lines().count() == 3, "{}", told);
+        }
+        prop_assert_eq!(loaded.config.is_none(), loaded.problems.iter().any(|problem| problem.is_error()));
+    }
+}
+
+/// The three pages that the manual shows, as far as their keys have a meaning.
+#[test]
+fn what_the_manual_shows_is_good() {
+    let waypost = "\
+hostname: relay.corp.example
+listeners:
+  - {name: apps, address: \"127.0.0.1:2525\"}
+  - name: submission
+    address: \"0.0.0.0:587\"
+    tls: starttls
+    authentication: required
+    allow: [10.0.0.0/8]
+    max_message_size: 35MiB
+    max_connections: 1000
+tls: {certificate: tls/cert.pem, key: tls/key.pem}
+users:
+  - {name: billing, password: \"${env:BILLING_HASH}\", senders: [\"*@billing.corp.example\"]}
+queue: {path: data/queue.redb, retry: [1m, 5m, 15m, 1h], expire: 5d, warn_after: 4h}
+dns: {nameservers: [\"127.0.0.1:5353\"]}
+log: {format: json, level: info}
+";
+    let routes = "\
+routes:
+  - name: internal
+    match:
+      recipient_domain: [corp.example, \"*.corp.example\"]
+    deliver: [internal-mx]
+  - name: eu-customers
+    match: {sender_domain: shop.example.eu}
+    residency: eu
+    deliver: [mailgun-eu, ses-eu]
+    rate: 100/s
+    burst: 200
+  - name: bulk
+    match:
+      sender: \"news@*\"
+      header: {X-Mail-Class: bulk}
+    priority: bulk
+    deliver:
+      - {mailgun-eu: 80, ses-eu: 20}
+      - smarthost
+    sticky: recipient
+  - name: no-macros
+    match: {size: \">10MiB\", client: 10.0.0.0/8, user: billing, listener: [apps, sub*]}
+    hold: macro attachments are reviewed
+  - name: everything-else
+    deliver: [sendgrid, ses-eu]
+    on_unknown: next
+owner:
+  sender: [\"*@shop.example.eu\", \"news@*\"]
+tests:
+  - {from: app@shop.example.eu, to: x@customer.example, route: eu-customers, chain: [mailgun-eu, ses-eu]}
+  - {from: app@corp.example, to: [hr@corp.example, x@gmail.com], route: {hr@corp.example: internal, x@gmail.com: everything-else}}
+";
+    let providers = "\
+providers:
+  - name: internal-mx
+    transport: mx
+    tls: opportunistic
+  - name: smarthost
+    transport: smtp
+    host: smtp.isp.example
+    port: 587
+    tls: starttls
+    credentials: {username: relay, password: \"${file:/run/secrets/isp}\"}
+    timeout: {connect: 10s, command: 5m, content: 10m}
+  - name: sendgrid
+    transport: sendgrid
+    api_key: \"${env:SENDGRID_API_KEY}\"
+    region: us
+    rate: 500/s
+    concurrency: 32
+    quota: 100000/d
+    breaker: {failures: 5, within: 30s, probe_after: 15s, probe_max: 10m}
+  - name: mailgun-eu
+    transport: mailgun
+    region: eu
+    domain: mg.shop.example.eu
+    api_key: \"${env:MAILGUN_API_KEY}\"
+  - name: ses-eu
+    transport: ses
+    region: eu-west-1
+    configuration_set: transactional
+";
+    config(&[("waypost.yaml", waypost), ("routes/a.yaml", routes), ("providers/a.yaml", providers)]);
 }

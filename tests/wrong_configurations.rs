@@ -298,13 +298,13 @@ fn providers() {
                 "providers: [{name: a, transport: smtp, host: h.example, credentials: {username: u, oauth2: {}, password: \"${file:p}\"}}]",
                 &[
                     "1:84: key 'oauth2' is not supported yet",
-                    "1:96: cannot read the secret's file /etc/waypost/p: permission denied",
+                    "1:106: cannot read the secret's file /etc/waypost/p: permission denied",
                 ],
             ),
             (
                 "providers: [{name: a, transport: sendgrid, api_key: \"${env:NONE}\", region: uk, endpoint: http://a.example}]",
                 &[
-                    "1:44: environment variable 'NONE' is not set; set it, or use ${file:PATH}",
+                    "1:53: environment variable 'NONE' is not set; set it, or use ${file:PATH}",
                     "1:76: provider 'a': sendgrid has no region 'uk': us or eu, did you mean 'us'?",
                     "1:90: the endpoint must be https, lest keys and mail travel in clear; http is for loopback addresses alone",
                 ],

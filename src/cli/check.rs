@@ -23,7 +23,7 @@ pub struct Args {
 pub type RoutingCheck = fn(&Config, &[RouteTest]) -> Vec<Problem>;
 
 /// The stable form of `--json`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Report<'a> {
     ok: bool,
     errors: usize,
@@ -38,7 +38,18 @@ struct Report<'a> {
 /// Exit status 0: no errors; 1: errors.
 pub fn run(args: &Args, directory: Option<&Path>, routing: RoutingCheck) -> anyhow::Result<ExitCode> {
     let origin = config::locate(directory);
-    let sources = config::read(&origin)?;
+    let sources = match config::read(&origin) {
+        Ok(sources) => sources,
+        // A program gets its object whatever happens.
+        Err(error) if args.json => {
+            let problem = Problem::general(config::Severity::Error, error.to_string());
+            let sources = Sources::new("");
+            let report = Report { errors: 1, problems: vec![problem.json(&sources)], ..Report::default() };
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let outside: &dyn Outside = if args.without_secrets { &Assumed } else { &System };
     let good = report(&origin, &sources, outside, args.json, routing, &mut io::stdout().lock())?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

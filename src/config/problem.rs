@@ -126,7 +126,7 @@ fn window(line: &str, column: usize) -> (String, usize) {
 }
 
 /// Words that tell that a key's value is a secret; misspelt keys too are likely to have one of them.
-const SECRETIVE: [&str; 7] = ["pass", "pasw", "pwd", "secret", "secert", "api", "token"];
+const SECRETIVE: [&str; 8] = ["pass", "pasw", "pwd", "secret", "secert", "api", "token", "cred"];
 
 /// The line with `***` for each secret that it may hold, whatever else is wrong with it, and the column moved along.
 fn mask(line: &str, column: usize) -> (String, usize) {
@@ -147,8 +147,11 @@ fn mask(line: &str, column: usize) -> (String, usize) {
         }
         let end = value_end(&chars, at);
         let value: String = chars.get(at..end).unwrap_or_default().iter().collect();
-        // A reference is no secret, and its name is what the reader needs.
-        if value.is_empty() || value.trim_start_matches(['"', '\'']).starts_with("${") {
+        // A mapping's own keys tell which of its values are secret; a reference is none, and its name is what the
+        // reader needs.
+        let bare = value.trim().trim_matches(['"', '\'']);
+        let reference = bare.starts_with("${") && bare.find('}') == Some(bare.len() - 1);
+        if value.is_empty() || value.starts_with('{') || reference {
             continue;
         }
         masked.push_str("***");
@@ -189,6 +192,8 @@ fn value_end(chars: &[char], start: usize) -> usize {
             });
             end.map(|end| end + 2)
         }
+        Some('[') => None,
+        Some('{') => Some(1),
         Some(_) if flow => rest.iter().position(|c| matches!(c, ',' | '}')),
         Some(_) | None => None,
     };
@@ -231,6 +236,10 @@ mod tests {
             ("Api_Key : \"hunter2", "Api_Key : ***"),
             ("secret_access_key: ${env:KEY}", "secret_access_key: ${env:KEY}"),
             ("api_key: \"${file:/run/key}\"", "api_key: \"${file:/run/key}\""),
+            ("api_key: ${env:KEY}hunter2", "api_key: ***"),
+            ("{api_key: [a, hunter2], x: 1}", "{api_key: ***"),
+            ("credentials: hunter2", "credentials: ***"),
+            ("credentials: {username: u, password: hunter2}", "credentials: {username: u, password: ***}"),
             ("key: tls/key.pem", "key: tls/key.pem"),
         ] {
             assert_eq!(mask(line, 1).0, seen);

@@ -1,6 +1,7 @@
 //! From tree to records: every key is read on its own, so that all that is wrong is found in one run, each at its
 //! place. The same records give the JSON Schema (`schema.rs`), so schema and reader are one truth.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl Cx<'_> {
 pub(super) trait Read: Sized {
     /// Written as a YAML string.
     const TEXT: bool = false;
-    /// Faults are shown at the key: the value must not be seen.
+    /// Faults are shown at the key where the value must not be seen.
     const SECRET: bool = false;
 
     /// What a message says is wanted: `a number`, `text`.
@@ -151,10 +152,11 @@ pub(super) fn entries<'n, T: Read + Record>(node: &'n Node, later: &[&str], cx: 
         cx.kind::<T>(node);
         return None;
     };
-    for (index, (key, _)) in entries.iter().enumerate() {
+    let mut seen = HashMap::with_capacity(entries.len());
+    for (key, _) in entries {
         let name = key.name.as_str();
-        if let Some((first, _)) = entries.iter().take(index).find(|(other, _)| other.name == name) {
-            cx.error(key.spot, Fault::DuplicateKey { key: name.to_owned(), first: first.spot.line });
+        if let Some(first) = seen.insert(name, key.spot.line) {
+            cx.error(key.spot, Fault::DuplicateKey { key: name.to_owned(), first });
         } else if later.contains(&name) {
             cx.error(key.spot, Fault::LaterKey(name.to_owned()));
         } else if !known.contains(&name) {
@@ -180,7 +182,7 @@ pub(super) fn field<T: Read>(
         return Field { key: needed.then_some(record), value: None };
     };
     let masked;
-    let node = if T::SECRET {
+    let node = if T::SECRET && !is_reference(node) {
         masked = Node { spot: key.spot, value: node.value.clone() };
         &masked
     } else {
@@ -196,6 +198,11 @@ pub(super) fn field<T: Read>(
         T::read(node, cx)
     };
     Field { key: Some(key.spot), value: value.map(|value| At { spot: node.spot, value }) }
+}
+
+/// `${...}` and nothing else: its text is no secret.
+fn is_reference(node: &Node) -> bool {
+    matches!(&node.value, Value::Text(text) if text.starts_with("${") && text.find('}') == Some(text.len() - 1))
 }
 
 /// Defines a mapping with fixed keys: its fields, its reader, its schema. `need` keys must be there, `may` keys can.
@@ -374,7 +381,7 @@ impl<T: Read> Read for Dict<T> {
             cx.error(node.spot, Fault::EmptyList);
             return None;
         }
-        let mut seen = std::collections::HashMap::new();
+        let mut seen = HashMap::with_capacity(entries.len());
         let mut read = Vec::with_capacity(entries.len());
         for (key, item) in entries {
             if let Some(first) = seen.insert(key.name.as_str(), key.spot.line) {

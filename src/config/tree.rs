@@ -63,11 +63,11 @@ pub(super) fn parse(text: &str) -> Result<Node, Broken> {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         with_snippet: false,
     };
-    let tree: Spanned<Raw> = serde_yaml::from_str_with_options(text, options).map_err(|error| broken(&error))?;
+    let tree: Spanned<Raw> = serde_yaml::from_str_with_options(text, options).map_err(|error| broken(&error, text))?;
     Ok(Node::from_raw(tree, text))
 }
 
-fn broken(error: &Error) -> Broken {
+fn broken(error: &Error, text: &str) -> Broken {
     let mut inner = error;
     while let Error::AliasError { error, .. } | Error::WithSnippet { error, .. } = inner {
         inner = error;
@@ -94,6 +94,9 @@ fn broken(error: &Error) -> Broken {
         "a tab in the indentation; YAML takes spaces only".to_owned()
     } else if why.contains("in this context") {
         format!("{why}; a text with ': ' or '#' in it needs quotes")
+    } else if text.lines().nth(spot.line - 1).is_some_and(|line| line.contains("{") && line.contains(" ${")) {
+        // Within { }, the } of a plain ${env:NAME} would close the mapping.
+        format!("{why}; within {{ }}, write \"${{env:NAME}}\" in quotes")
     } else {
         why
     };
@@ -271,6 +274,12 @@ mod tests {
                 1,
                 5,
                 "mapping values are not allowed in this context; a text with ': ' or '#' in it needs quotes",
+            ),
+            (
+                "a: {b: ${env:X}}",
+                1,
+                9,
+                "while parsing a flow mapping, did not find expected ',' or '}'; within { }, write \"${env:NAME}\" in quotes",
             ),
             ("a: &x [*x]", 1, 8, "an alias (*name) stands within its own anchor"),
         ] {

@@ -97,10 +97,7 @@ impl Writer {
                     Ok(job) => job,
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) if !group.is_empty() => break,
                     Err(_) if !lock(&self.memory.orphans).is_empty() => break,
-                    Err(_) => match self.jobs.blocking_recv() {
-                        Some(job) => job,
-                        None => return None,
-                    },
+                    Err(_) => self.jobs.blocking_recv()?,
                 }
             };
             octets += size(&job);

@@ -5,11 +5,12 @@ mod routes;
 mod server;
 mod tests_of_routes;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::Rate;
 use super::fault::Fault;
-use super::model::{Config, Limit, Per, Place, RouteTest};
+use super::model::{Config, Limit, Per, Place, RouteTest, Server};
 use super::raw::{Count, ProvidersFile, RoutesFile, ServerFile};
 use super::read::{Cx, Field};
 use super::tree::Spot;
@@ -42,11 +43,23 @@ struct Names {
     first: HashMap<String, Place>,
     /// Some could not be read: an unknown name may be one of them.
     incomplete: bool,
+    /// How often a nearest name may still be looked for.
+    looks: Cell<u32>,
 }
+
+/// Looking for the nearest of many names takes time; after so many mistakes, the user has got the idea.
+const MOST_LOOKS: u32 = 100;
 
 impl Names {
     fn new(kind: &'static str, incomplete: bool) -> Self {
-        Self { kind, first: HashMap::new(), incomplete }
+        Self { kind, first: HashMap::new(), incomplete, looks: Cell::new(MOST_LOOKS) }
+    }
+
+    /// Names that are known to be unique.
+    fn of<'n>(kind: &'static str, incomplete: bool, names: impl Iterator<Item = &'n str>) -> Self {
+        let nowhere = Place { file: Arc::from(""), line: 0, column: 0 };
+        let first = names.map(|name| (name.to_owned(), nowhere.clone())).collect();
+        Self { first, ..Self::new(kind, incomplete) }
     }
 
     /// `false`: there is one of this name already, which has been told.
@@ -65,6 +78,7 @@ impl Names {
     }
 
     fn nearest(&self, name: &str) -> Option<String> {
+        self.looks.set(self.looks.get().checked_sub(1)?);
         // In an order of their own, so that the same mistake always gets the same answer.
         let mut known: Vec<&str> = self.first.keys().map(String::as_str).collect();
         known.sort_unstable();
@@ -78,6 +92,22 @@ impl Names {
             cx.error(spot, Fault::UnknownName { kind: self.kind, name: name.to_owned(), nearest });
         }
     }
+}
+
+/// The names of listeners; incomplete where some could not be read.
+fn listeners(files: &Files, server: &Server) -> Names {
+    let given = files.server.as_ref().and_then(|(_, file)| file.listeners.value.as_ref()).map(|list| list.len());
+    let bad = files.server.as_ref().is_some_and(|(_, file)| file.listeners.is_given()) && given.is_none();
+    let lost = bad || given.is_some_and(|given| given != server.listeners.len());
+    Names::of("listener", files.server_broken || lost, server.listeners.iter().map(|one| one.name.as_str()))
+}
+
+/// The names of users; incomplete where some could not be read.
+fn users(files: &Files, server: &Server) -> Names {
+    let given = files.server.as_ref().and_then(|(_, file)| file.users.value.as_ref()).map(|list| list.len());
+    let bad = files.server.as_ref().is_some_and(|(_, file)| file.users.is_given()) && given.is_none();
+    let lost = bad || given.is_some_and(|given| given != server.users.len());
+    Names::of("user", files.server_broken || lost, server.users.iter().map(|one| one.name.as_str()))
 }
 
 /// `rate`, `burst` and `per` of a route or a provider.

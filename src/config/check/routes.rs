@@ -54,26 +54,17 @@ pub(super) fn check(files: &Files, server: &Server, providers: &Providers, cx: &
 struct Known<'a> {
     providers: &'a Providers,
     by_name: HashMap<&'a str, &'a Arc<Provider>>,
-    /// Listeners and users; `None` where their file could not be read.
-    listeners: Option<Vec<&'a str>>,
-    users: Option<Vec<&'a str>>,
+    listeners: Names,
+    users: Names,
 }
 
 impl<'a> Known<'a> {
-    fn new(files: &Files, server: &'a Server, providers: &'a Providers) -> Self {
-        let file = files.server.as_ref().map(|(_, file)| file);
-        let sound = |given: usize, kept: usize| !files.server_broken && given == kept;
-        let listeners = file.map(|file| (file.listeners.is_given(), file.listeners.get().map_or(0, Vec::len)));
-        let users = file.and_then(|file| file.users.get()).map_or(0, Vec::len);
-        let listeners_sound = match listeners {
-            Some((true, given)) => sound(given, server.listeners.len()),
-            Some((false, _)) | None => !files.server_broken,
-        };
+    fn new(files: &Files, server: &Server, providers: &'a Providers) -> Self {
         Self {
             providers,
             by_name: providers.list.iter().map(|provider| (provider.name.as_str(), provider)).collect(),
-            listeners: listeners_sound.then(|| server.listeners.iter().map(|one| one.name.as_str()).collect()),
-            users: sound(users, server.users.len()).then(|| server.users.iter().map(|one| one.name.as_str()).collect()),
+            listeners: super::listeners(files, server),
+            users: super::users(files, server),
         }
     }
 
@@ -219,14 +210,10 @@ impl<'a> Known<'a> {
 
     /// Listeners and users that are named outright must exist.
     fn references(&self, raw: &RawMatch, cx: &mut Cx<'_>) {
-        let kinds = [("listener", &raw.listener, &self.listeners), ("user", &raw.user, &self.users)];
-        for (kind, field, known) in kinds {
-            let (Some(globs), Some(known)) = (field.get(), known) else { continue };
-            for glob in globs.0.iter().filter(|glob| glob.is_exact()) {
-                if !known.iter().any(|name| glob.matches(name)) {
-                    let name = glob.to_string();
-                    let nearest = crate::config::fault::nearest(&name, known.iter().copied());
-                    cx.error(glob.spot, Fault::UnknownName { kind, name, nearest });
+        for (field, known) in [(&raw.listener, &self.listeners), (&raw.user, &self.users)] {
+            for glob in field.get().into_iter().flat_map(|globs| &globs.0).filter(|glob| glob.is_exact()) {
+                if !known.has(&glob.to_string()) && !known.first.keys().any(|name| glob.matches(name)) {
+                    known.expect(&glob.to_string(), glob.spot, cx);
                 }
             }
         }

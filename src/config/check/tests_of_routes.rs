@@ -19,14 +19,7 @@ pub(super) fn check(
     table: &routes::Routes,
     cx: &mut Cx<'_>,
 ) -> Vec<RouteTest> {
-    let mut listeners = Names::new("listener", files.server_broken);
-    let mut users = Names::new("user", files.server_broken);
-    for (names, known) in [
-        (&mut listeners, server.listeners.iter().map(|one| one.name.clone()).collect::<Vec<_>>()),
-        (&mut users, server.users.iter().map(|one| one.name.clone()).collect()),
-    ] {
-        names.first.extend(known.into_iter().map(|name| (name, cx.place(Default::default()))));
-    }
+    let (listeners, users) = (super::listeners(files, server), super::users(files, server));
     let known = Known { providers, table, listeners, users };
     let mut tests = Vec::new();
     for (file, routes) in &files.routes {
