@@ -123,11 +123,15 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
             Ok(match &provider.transport {
                 config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
                 config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
-                config::Transport::SendGrid(_) | config::Transport::Mailgun(_) | config::Transport::Ses(_) => {
-                    anyhow::bail!("this transport is not there yet")
+                config::Transport::SendGrid(sendgrid) => {
+                    Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
                 }
+                config::Transport::Mailgun(mailgun) => {
+                    Arc::new(transport::MailgunTransport::new(provider, mailgun, &environment)?)
+                }
+                config::Transport::Ses(ses) => Arc::new(transport::SesTransport::new(provider, ses, &environment)?),
                 config::Transport::Maildir(maildir) => {
-                    Arc::new(transport::Maildir::new(provider, maildir, &environment)?)
+                    Arc::new(transport::MaildirTransport::new(provider, maildir, &environment)?)
                 }
             })
         })();
