@@ -23,7 +23,7 @@ use crate::transport::{self, Transport};
 use crate::{config::Secret, delivery};
 
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
-const QUEUE_CACHE: usize = 64 << 20;
+const QUEUE_CACHE: usize = 32 << 20;
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
 pub fn run(config: Config) -> anyhow::Result<()> {

@@ -1,266 +1,223 @@
-//! The health of providers: breakers, learned throttles, quotas, senders a provider has not verified. Pure: time is an
+//! The health of providers: breakers, pauses they asked for, slow start, senders they have not verified. Time is an
 //! argument.
 //!
-//! It belongs to the provider, not to a route. For transports that deliver by destination (`mx`) breaker and throttle
-//! belong to the destination: one dead domain says nothing of the next. Destinations are kept only while there is
-//! something to remember.
+//! It belongs to the provider, not to a route. Where a provider delivers by destination (`mx`), breaker, pause and slow
+//! start belong to the destination: one dead domain says nothing of the next. Memory is kept only where there is
+//! something to remember: a provider or destination without trouble has no entry.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::breaker::{Admission, Breaker, Change, Sign};
-use super::schedule::after;
-use crate::config::{Provider, Quota};
+use super::plan::Standing;
+use super::span::after;
+use crate::config::BreakerSettings;
 use crate::mail::{Domain, ProviderName, Timestamp};
-use crate::queue::Counter;
-use crate::transport::{Lack, Outcome, TroubleKind};
+use crate::transport::{Lack, Outcome};
 
-/// The first pause after a throttling reply that names none; doubles up to `THROTTLE_MOST` until a success.
-const THROTTLE_FIRST: Duration = Duration::from_secs(1);
-const THROTTLE_MOST: Duration = Duration::from_secs(60);
-/// How long a sender that the provider refused as unverified is not tried there again.
+/// Whose health it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Patient {
+    pub provider: ProviderName,
+    /// For providers that deliver by destination.
+    pub destination: Option<Domain>,
+}
+
+/// The first pause after a throttling reply that names none; doubles up to `LONGEST_PAUSE` until a success.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// No `Retry-After` pauses a provider for longer.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long the length of the last pause is remembered without another.
+const PAUSE_MEMORY: Duration = Duration::from_secs(600);
+/// How long a sender that a provider refused as unverified is not tried there while another takes it.
 const SENDER_MEMORY: Duration = Duration::from_secs(300);
-const SENDERS_MOST: usize = 10_000;
+const SENDERS_MOST: usize = 4096;
 
-/// Whether a provider takes an attempt now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admits {
-    Now {
-        probe: bool,
-    },
-    /// Out: the breaker is open, or the quota is spent.
-    Out {
-        until: Timestamp,
-    },
-    /// The probe's outcome decides.
-    Probing,
-    /// It asked for a pause.
-    Throttled {
-        until: Timestamp,
-    },
-    /// It has not verified this sender; other senders' mail it takes.
-    SenderRefused {
-        until: Timestamp,
-    },
-}
-
-/// Health of all providers.
+/// The health of all.
+#[derive(Debug, Default)]
 pub struct Health {
-    providers: HashMap<ProviderName, Station>,
-    destinations: HashMap<(ProviderName, Domain), Station>,
-    quotas: HashMap<ProviderName, (Quota, Counter)>,
-    senders: HashMap<(ProviderName, Domain), Timestamp>,
+    entries: HashMap<Patient, Entry>,
+    /// Senders' domains that a provider has not verified, until when that is believed.
+    unverified: BTreeMap<(ProviderName, Domain), Timestamp>,
 }
 
-struct Station {
+#[derive(Debug)]
+struct Entry {
     breaker: Breaker,
-    throttled_until: Option<Timestamp>,
-    throttle_pause: Duration,
-    /// Attempts allowed at one time while it comes back: 1, 2, 4, … `None` once it is back.
+    pause: Option<Pause>,
+    /// Attempts allowed at one time while it comes back: 1, 2, 4, … `None`: as many as configured.
     ramp: Option<usize>,
 }
 
-impl Station {
-    fn new(provider: &Provider) -> Self {
-        Self {
-            breaker: Breaker::new(provider.breaker),
-            throttled_until: None,
-            throttle_pause: THROTTLE_FIRST,
-            ramp: None,
-        }
-    }
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Timestamp,
+    /// What the next one lasts if the provider does not say.
+    next: Duration,
+}
 
-    fn admits(&self, now: Timestamp) -> Admits {
-        match self.breaker.admits(now) {
-            Admission::OpenUntil(until) => return Admits::Out { until },
-            Admission::Probing => return Admits::Probing,
-            Admission::Probe => return Admits::Now { probe: true },
-            Admission::Closed => {}
-        }
-        match self.throttled_until {
-            Some(until) if now < until => Admits::Throttled { until },
-            Some(_) | None => Admits::Now { probe: false },
-        }
-    }
-
-    fn is_spotless(&self, now: Timestamp) -> bool {
-        self.breaker.is_spotless()
-            && self.ramp.is_none()
-            && self.throttled_until.is_none_or(|until| until <= now)
-            && self.throttle_pause == THROTTLE_FIRST
-    }
+/// What an attempt's end changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub change: Option<Change>,
+    /// The provider has asked for a pause up to then.
+    pub paused_until: Option<Timestamp>,
+    /// Whoever waits for this patient should look again.
+    pub news: bool,
 }
 
 impl Health {
-    /// `counters` are the quotas' counts as the queue kept them, by `quota_key`.
-    pub fn new<'a>(providers: impl Iterator<Item = &'a Provider>, counters: &HashMap<String, Counter>) -> Self {
-        let mut health = Self {
-            providers: HashMap::new(),
-            destinations: HashMap::new(),
-            quotas: HashMap::new(),
-            senders: HashMap::new(),
-        };
-        for provider in providers {
-            health.providers.insert(provider.name.clone(), Station::new(provider));
-            if let Some(quota) = provider.quota {
-                let counter = counters.get(&quota_key(&provider.name));
-                let counter = counter.copied().unwrap_or(Counter { since: Timestamp::UNIX_EPOCH, count: 0 });
-                health.quotas.insert(provider.name.clone(), (quota, counter));
+    pub fn standing(&self, patient: &Patient, now: Timestamp) -> Standing {
+        let Some(entry) = self.entries.get(patient) else { return Standing::Ready };
+        match (entry.breaker.admits(now), entry.pause) {
+            (Admission::OpenUntil(until), _) => Standing::Out { until },
+            (Admission::Closed | Admission::Probe, Some(pause)) if now < pause.until => {
+                Standing::Throttled { until: pause.until }
             }
-        }
-        health
-    }
-
-    /// `destination` is given for transports that deliver by destination.
-    pub fn admits(
-        &self,
-        provider: &ProviderName,
-        destination: Option<&Domain>,
-        sender: Option<&Domain>,
-        now: Timestamp,
-    ) -> Admits {
-        if let Some((quota, counter)) = self.quotas.get(provider) {
-            let ends = after(counter.since, quota.span);
-            if counter.count >= quota.messages && now < ends {
-                return Admits::Out { until: ends };
-            }
-        }
-        if let Some(sender) = sender
-            && let Some(&until) = self.senders.get(&(provider.clone(), sender.clone()))
-            && now < until
-        {
-            return Admits::SenderRefused { until };
-        }
-        self.station(provider, destination).map_or(Admits::Now { probe: false }, |station| station.admits(now))
-    }
-
-    /// Attempts that the provider may have at one time while it comes back.
-    pub fn ramp(&self, provider: &ProviderName, destination: Option<&Domain>) -> Option<usize> {
-        self.station(provider, destination).and_then(|station| station.ramp)
-    }
-
-    pub fn start_probe(&mut self, provider: &ProviderName, destination: Option<&Domain>) {
-        if let Some(station) = self.station_mut(provider, destination) {
-            station.breaker.start_probe();
+            (Admission::Closed, _) => Standing::Ready,
+            (Admission::Probe, _) => Standing::Probe,
         }
     }
 
-    /// Takes the outcomes of one attempt. `most` is the provider's concurrency, where a slow start ends.
+    /// Attempts that may be under way at one time, of the configured ones.
+    pub fn concurrency(&self, patient: &Patient, configured: usize) -> usize {
+        let ramp = self.entries.get(patient).and_then(|entry| entry.ramp);
+        ramp.map_or(configured, |ramp| ramp.min(configured)).max(1)
+    }
+
+    /// The attempt that `Standing::Probe` allowed has begun.
+    pub fn probing(&mut self, patient: &Patient) {
+        if let Some(entry) = self.entries.get_mut(patient) {
+            entry.breaker.probing();
+        }
+    }
+
+    /// Takes what an attempt came to. `sign` is apart from the outcomes, for an attempt that our own fault ended says
+    /// nothing of the provider. `configured` is the concurrency at which a slow start ends.
     pub fn record(
         &mut self,
-        provider: &Provider,
-        destination: Option<&Domain>,
-        sender: Option<&Domain>,
-        outcomes: &[Outcome],
-        probe: bool,
+        patient: &Patient,
+        settings: &BreakerSettings,
+        configured: usize,
+        (outcomes, sign, probe): (&[Outcome], Sign, bool),
         now: Timestamp,
-    ) -> Option<Change> {
-        for outcome in outcomes {
-            if let (Outcome::Unsupported(Lack::Sender(_)), Some(sender)) = (outcome, sender) {
-                self.senders.retain(|_, until| now < *until);
-                if self.senders.len() < SENDERS_MOST {
-                    self.senders.insert((provider.name.clone(), sender.clone()), after(now, SENDER_MEMORY));
-                }
+    ) -> Recorded {
+        let asked = pause_asked(outcomes);
+        if !self.entries.contains_key(patient) {
+            // No trouble before, and none now: nothing to remember.
+            if matches!(sign, Sign::Alive | Sign::Silent) && asked.is_none() {
+                return Recorded::default();
             }
+            let entry = Entry { breaker: Breaker::new(*settings), pause: None, ramp: None };
+            self.entries.insert(patient.clone(), entry);
         }
-        let sign = sign(outcomes, now);
-        let station = match destination {
-            None => self.providers.entry(provider.name.clone()).or_insert_with(|| Station::new(provider)),
-            Some(destination) => self
-                .destinations
-                .entry((provider.name.clone(), destination.clone()))
-                .or_insert_with(|| Station::new(provider)),
-        };
-        let change = station.breaker.record(sign, probe, now);
+        let Some(entry) = self.entries.get_mut(patient) else { return Recorded::default() };
+        let mut news = probe;
+        let change = entry.breaker.record(sign, probe, now);
         match change {
-            Some(Change::Closed) => station.ramp = Some(1),
-            Some(Change::Opened { .. } | Change::Reopened { .. }) => station.ramp = None,
-            None => {}
-        }
-        let mut throttled = None;
-        for outcome in outcomes {
-            if let Outcome::Throttled { retry_after, .. } = outcome {
-                throttled = throttled.max(Some(retry_after.unwrap_or(station.throttle_pause)));
-            }
-        }
-        if let Some(pause) = throttled {
-            // Replies to attempts that were under way at the first one do not double the pause.
-            if station.throttled_until.is_none_or(|until| until <= now) {
-                station.throttle_pause = (station.throttle_pause * 2).min(THROTTLE_MOST);
-            }
-            station.throttled_until = station.throttled_until.max(Some(after(now, pause)));
-        } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered { .. })) {
-            station.throttle_pause = THROTTLE_FIRST;
-            station.ramp = station.ramp.map(|ramp| ramp * 2).filter(|&ramp| ramp < provider.concurrency);
-        }
-        if let Some(destination) = destination
-            && station.is_spotless(now)
-        {
-            self.destinations.remove(&(provider.name.clone(), destination.clone()));
-        }
-        change
-    }
-
-    /// Counts messages against the provider's quota and gives the counter to be kept.
-    pub fn spend(&mut self, provider: &ProviderName, messages: u64, now: Timestamp) -> Option<(String, Counter)> {
-        let (quota, counter) = self.quotas.get_mut(provider)?;
-        if messages == 0 {
-            return None;
-        }
-        // A span that lies wholly in the future is a clock that was set back: it begins anew.
-        if now >= after(counter.since, quota.span) || now < counter.since {
-            *counter = Counter { since: now, count: 0 };
-        }
-        counter.count = counter.count.saturating_add(messages);
-        Some((quota_key(provider), *counter))
-    }
-
-    fn station(&self, provider: &ProviderName, destination: Option<&Domain>) -> Option<&Station> {
-        match destination {
-            None => self.providers.get(provider),
-            Some(destination) => self.destinations.get(&(provider.clone(), destination.clone())),
-        }
-    }
-
-    fn station_mut(&mut self, provider: &ProviderName, destination: Option<&Domain>) -> Option<&mut Station> {
-        match destination {
-            None => self.providers.get_mut(provider),
-            Some(destination) => self.destinations.get_mut(&(provider.clone(), destination.clone())),
-        }
-    }
-}
-
-/// The name of a provider's quota counter in the queue.
-pub fn quota_key(provider: &ProviderName) -> String {
-    format!("quota/{provider}")
-}
-
-/// What the outcomes of one attempt say together: trouble of the provider outweighs, then any proof of life.
-fn sign(outcomes: &[Outcome], now: Timestamp) -> Sign {
-    let mut seen = Sign::Nothing;
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Unavailable(trouble) if trouble.kind.opens_at_once() => {
-                let until = match trouble.kind {
-                    TroubleKind::Quota { retry_after: Some(span) } => Some(after(now, span)),
-                    TroubleKind::Quota { retry_after: None }
-                    | TroubleKind::Connection
-                    | TroubleKind::Tls
-                    | TroubleKind::Timeout
-                    | TroubleKind::Server
-                    | TroubleKind::Credentials
-                    | TroubleKind::Account => None,
-                };
-                return Sign::Out { until };
-            }
-            Outcome::Unavailable(_) | Outcome::Unknown(_) => seen = Sign::Failed,
-            Outcome::Delivered { .. } | Outcome::Rejected(_) | Outcome::Deferred(_) | Outcome::Throttled { .. } => {
-                if seen == Sign::Nothing {
-                    seen = Sign::Alive;
+            // The backlog does not fall upon it all at once.
+            Some(Change::Closed) => entry.ramp = Some(1),
+            Some(Change::Opened { .. } | Change::StaysOpen { .. }) => entry.ramp = None,
+            None => match sign {
+                Sign::Alive if asked.is_none() => {
+                    entry.ramp = entry.ramp.map(|ramp| ramp.saturating_mul(2)).filter(|ramp| *ramp < configured);
                 }
-            }
-            Outcome::Unsupported(_) => {}
+                Sign::Out | Sign::OutForSure(_) => entry.ramp = entry.ramp.map(|_| 1),
+                Sign::Alive | Sign::Silent => {}
+            },
+        }
+        news |= change.is_some();
+        if let Some(asked) = asked {
+            entry.throttle(asked, configured, now);
+            news = true;
+        } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered { .. }))
+            && entry.pause.is_some_and(|pause| pause.until <= now)
+        {
+            entry.pause = None;
+        }
+        let paused_until = entry.pause.map(|pause| pause.until).filter(|until| *until > now);
+        if entry.is_untroubled(now) {
+            self.entries.remove(patient);
+        }
+        Recorded { change, paused_until, news }
+    }
+
+    /// A provider refused a sender as unverified.
+    pub fn refuse_sender(&mut self, provider: &ProviderName, sender: &Domain, outcomes: &[Outcome], now: Timestamp) {
+        if !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unsupported(Lack::Sender(_)))) {
+            return;
+        }
+        if self.unverified.len() >= SENDERS_MOST {
+            self.unverified.retain(|_, until| now < *until);
+        }
+        if self.unverified.len() < SENDERS_MOST {
+            self.unverified.insert((provider.clone(), sender.clone()), after(now, SENDER_MEMORY));
         }
     }
-    seen
+
+    pub fn refuses_sender(&self, provider: &ProviderName, sender: &Domain, now: Timestamp) -> bool {
+        !self.unverified.is_empty()
+            && self.unverified.get(&(provider.clone(), sender.clone())).is_some_and(|until| now < *until)
+    }
+
+    /// The word of logs and of status.
+    pub fn state(&self, patient: &Patient, now: Timestamp) -> &'static str {
+        self.entries.get(patient).map_or("closed", |entry| entry.breaker.state(now))
+    }
+
+    /// Forgets what is past: destinations to which no mail goes any more.
+    pub fn prune(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| !entry.is_untroubled(now) && !entry.is_abandoned(now));
+        self.unverified.retain(|_, until| now < *until);
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl Entry {
+    fn throttle(&mut self, asked: Option<Duration>, configured: usize, now: Timestamp) {
+        let running = self.pause.filter(|pause| now < pause.until);
+        let next = self.pause.map_or(FIRST_PAUSE, |pause| pause.next);
+        let until = after(now, asked.unwrap_or(next).min(LONGEST_RETRY_AFTER));
+        self.pause = Some(match running {
+            // Replies to attempts that were under way when it began do not double the pause.
+            Some(pause) if asked.is_none() => pause,
+            Some(pause) => Pause { until: pause.until.max(until), ..pause },
+            None => Pause { until, next: (next * 2).min(LONGEST_PAUSE) },
+        });
+        if running.is_none() {
+            self.ramp = Some((self.ramp.unwrap_or(configured) / 2).max(1));
+        }
+    }
+
+    fn is_untroubled(&self, now: Timestamp) -> bool {
+        self.breaker.is_untroubled(now)
+            && self.ramp.is_none()
+            && self.pause.is_none_or(|pause| after(pause.until, PAUSE_MEMORY) < now)
+    }
+
+    /// Long due for a probe, and no mail there that would make one.
+    fn is_abandoned(&self, now: Timestamp) -> bool {
+        match self.breaker.admits(now) {
+            Admission::Probe => self.breaker.is_overdue(now, Duration::from_secs(3600)),
+            Admission::Closed | Admission::OpenUntil(_) => false,
+        }
+    }
+}
+
+/// Whether some outcome asks for a pause, and the longest that is named.
+fn pause_asked(outcomes: &[Outcome]) -> Option<Option<Duration>> {
+    let asked = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Throttled { retry_after, .. } => Some(*retry_after),
+        Outcome::Delivered { .. }
+        | Outcome::Rejected(_)
+        | Outcome::Deferred(_)
+        | Outcome::Unavailable(_)
+        | Outcome::Unsupported(_)
+        | Outcome::Unknown(_) => None,
+    });
+    asked.max()
 }
