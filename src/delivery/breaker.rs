@@ -209,16 +209,6 @@ impl Breaker {
         matches!(self.state, State::Open { until, .. } if after(until, span) < now)
     }
 
-    /// The word of logs and of status.
-    pub fn state(&self, now: Timestamp) -> &'static str {
-        match self.admits(now) {
-            Admission::Closed => "closed",
-            Admission::Probe => "half-open",
-            Admission::OpenUntil(_) if matches!(self.state, State::Probing { .. }) => "half-open",
-            Admission::OpenUntil(_) => "open",
-        }
-    }
-
     fn open(&mut self, told: Option<Duration>, now: Timestamp) -> Change {
         let wait = self.settings.probe_after;
         let until = after(now, told.map_or(wait, |span| span.min(LONGEST_OUT)));

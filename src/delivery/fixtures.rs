@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::span::after;
-use crate::config::{Action, OnThrottle, OnUnknown, Place, Priority, Route, Sticky, Tier};
+use crate::config::{
+    Action, BreakerSettings, MaildirSettings, OnThrottle, OnUnknown, Place, Priority, Provider, Route, Sticky, Tier,
+    Timeouts, Transport,
+};
 use crate::mail::{ProviderName, RouteName, Timestamp};
 use crate::queue::{Lane, Leg, LegRecipient, LegState};
 
@@ -52,5 +55,26 @@ pub fn leg() -> Leg {
         passed: Vec::new(),
         state: LegState::Waiting,
         warned: false,
+    }
+}
+
+/// A provider without limits.
+pub fn provider_settings(name: &str) -> Provider {
+    let minute = Duration::from_secs(60);
+    Provider {
+        name: provider(name),
+        place: place(),
+        transport: Transport::Maildir(MaildirSettings { path: "unused".into() }),
+        region: None,
+        limit: None,
+        concurrency: 32,
+        quota: None,
+        breaker: BreakerSettings {
+            failures: 5,
+            within: Duration::from_secs(30),
+            probe_after: Duration::from_secs(15),
+            probe_max: Duration::from_secs(600),
+        },
+        timeout: Timeouts { connect: minute, command: minute, content: minute },
     }
 }

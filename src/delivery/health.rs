@@ -161,19 +161,10 @@ impl Health {
             && self.unverified.get(&(provider.clone(), sender.clone())).is_some_and(|until| now < *until)
     }
 
-    /// The word of logs and of status.
-    pub fn state(&self, patient: &Patient, now: Timestamp) -> &'static str {
-        self.entries.get(patient).map_or("closed", |entry| entry.breaker.state(now))
-    }
-
     /// Forgets what is past: destinations to which no mail goes any more.
     pub fn prune(&mut self, now: Timestamp) {
         self.entries.retain(|_, entry| !entry.is_untroubled(now) && !entry.is_abandoned(now));
         self.unverified.retain(|_, until| now < *until);
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
     }
 }
 
@@ -220,4 +211,151 @@ fn pause_asked(outcomes: &[Outcome]) -> Option<Option<Duration>> {
         | Outcome::Unknown(_) => None,
     });
     asked.max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::fixtures::{moment, provider};
+    use crate::mail::{Diagnosis, EnhancedStatus, Severity};
+    use crate::transport::{Trouble, TroubleKind};
+
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        failures: 2,
+        within: Duration::from_secs(30),
+        probe_after: Duration::from_secs(15),
+        probe_max: Duration::from_secs(60),
+    };
+
+    fn patient(destination: Option<&str>) -> Patient {
+        Patient { provider: provider("p"), destination: destination.map(|domain| domain.parse().unwrap()) }
+    }
+
+    fn says() -> Diagnosis {
+        Diagnosis::local(EnhancedStatus::new(Severity::Transient, 0, 0), "x")
+    }
+
+    fn taken() -> Outcome {
+        Outcome::Delivered { diagnosis: says(), provider_id: None }
+    }
+
+    fn out() -> Outcome {
+        Outcome::Unavailable(Trouble { kind: TroubleKind::Connection, diagnosis: says() })
+    }
+
+    fn throttled(seconds: Option<u64>) -> Outcome {
+        Outcome::Throttled { retry_after: seconds.map(Duration::from_secs), diagnosis: says() }
+    }
+
+    fn tell(health: &mut Health, of: &Patient, outcome: Outcome, probe: bool, second: u64) -> Recorded {
+        let outcomes = [outcome];
+        health.record(of, &SETTINGS, 32, (&outcomes, Sign::of(&outcomes), probe), moment(second))
+    }
+
+    #[test]
+    fn who_is_well_takes_no_memory() {
+        let mut health = Health::default();
+        for outcome in [taken(), Outcome::Rejected(says()), Outcome::Deferred(says())] {
+            assert_eq!(tell(&mut health, &patient(Some("a.example")), outcome, false, 0), Recorded::default());
+        }
+        assert!(health.entries.is_empty());
+    }
+
+    #[test]
+    fn a_dead_destination_says_nothing_of_another_and_is_forgotten_when_well() {
+        let mut health = Health::default();
+        let (dead, live) = (patient(Some("dead.example")), patient(Some("live.example")));
+        tell(&mut health, &dead, out(), false, 0);
+        tell(&mut health, &dead, out(), false, 1);
+        assert_eq!(health.standing(&dead, moment(2)), Standing::Out { until: moment(16) });
+        assert_eq!(health.standing(&live, moment(2)), Standing::Ready);
+        assert_eq!(health.standing(&dead, moment(16)), Standing::Probe);
+        health.probing(&dead);
+        assert!(matches!(health.standing(&dead, moment(16)), Standing::Out { .. }));
+        assert_eq!(tell(&mut health, &dead, taken(), true, 17).change, Some(Change::Closed));
+        // Slow start: one, and each success doubles it.
+        for allowed in [1, 2, 4, 8, 16, 32] {
+            assert_eq!(health.concurrency(&dead, 32), allowed);
+            tell(&mut health, &dead, taken(), false, 18);
+        }
+        assert!(health.entries.is_empty());
+    }
+
+    #[test]
+    fn a_failure_in_slow_start_starts_it_again() {
+        let mut health = Health::default();
+        let of = patient(None);
+        tell(
+            &mut health,
+            &of,
+            Outcome::Unavailable(Trouble { kind: TroubleKind::Account, diagnosis: says() }),
+            false,
+            0,
+        );
+        health.probing(&of);
+        tell(&mut health, &of, taken(), true, 15);
+        tell(&mut health, &of, taken(), false, 16);
+        tell(&mut health, &of, taken(), false, 16);
+        assert_eq!(health.concurrency(&of, 32), 4);
+        tell(&mut health, &of, out(), false, 17);
+        assert_eq!(health.concurrency(&of, 32), 1);
+    }
+
+    #[test]
+    fn pauses_are_told_or_double_until_a_success() {
+        let mut health = Health::default();
+        let of = patient(None);
+        let pause = |health: &mut Health, told, at| {
+            let recorded = tell(health, &of, throttled(told), false, at);
+            recorded.paused_until.unwrap().as_second() - moment(at).as_second()
+        };
+        assert_eq!(pause(&mut health, None, 0), 1);
+        assert_eq!(health.standing(&of, moment(0)), Standing::Throttled { until: moment(1) });
+        assert_eq!(pause(&mut health, None, 0), 1, "it was under way already");
+        assert_eq!(health.standing(&of, moment(1)), Standing::Ready);
+        for (at, seconds) in [(10, 2), (20, 4), (30, 8), (40, 16), (60, 32), (100, 60), (200, 60)] {
+            assert_eq!(pause(&mut health, None, at), seconds);
+        }
+        assert_eq!(pause(&mut health, Some(300), 210), 300, "told while it pauses: the longer one holds");
+        assert_eq!(pause(&mut health, Some(5), 220), 290);
+        tell(&mut health, &of, taken(), false, 520);
+        assert_eq!(pause(&mut health, None, 521), 1, "a success makes it short again");
+        assert_eq!(pause(&mut health, Some(u64::MAX), 600), 86_400);
+    }
+
+    #[test]
+    fn unverified_senders_are_believed_for_a_while() {
+        let mut health = Health::default();
+        let (name, sender): (_, Domain) = (provider("p"), "new.example".parse().unwrap());
+        let lack = [Outcome::Unsupported(Lack::Sender(says()))];
+        health.refuse_sender(&name, &sender, &[taken(), Outcome::Unsupported(Lack::Message(says()))], moment(0));
+        assert!(!health.refuses_sender(&name, &sender, moment(1)));
+        health.refuse_sender(&name, &sender, &lack, moment(0));
+        assert!(health.refuses_sender(&name, &sender, moment(299)));
+        assert!(!health.refuses_sender(&name, &sender, moment(300)));
+        assert!(!health.refuses_sender(&provider("q"), &sender, moment(1)));
+        // A flood of senders takes no more memory than it may.
+        for n in 0..SENDERS_MOST * 2 {
+            health.refuse_sender(&name, &format!("d{n}.example").parse().unwrap(), &lack, moment(1));
+        }
+        assert_eq!(health.unverified.len(), SENDERS_MOST);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let mut health = Health::default();
+        for n in 0..10 {
+            let of = patient(Some(&format!("d{n}.example")));
+            tell(&mut health, &of, out(), false, 0);
+            if n < 5 {
+                tell(&mut health, &of, out(), false, 0);
+            }
+        }
+        health.prune(moment(20));
+        assert_eq!(health.entries.len(), 10);
+        health.prune(moment(31));
+        assert_eq!(health.entries.len(), 5, "single failures are no trouble any more");
+        health.prune(moment(15 + 3601));
+        assert!(health.entries.is_empty());
+    }
 }

@@ -114,3 +114,49 @@ impl Account {
 fn key(provider: &ProviderName) -> String {
     format!("quota/{provider}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::fixtures::{moment, provider, provider_settings};
+    use crate::mail::{Diagnosis, EnhancedStatus, Severity};
+
+    fn quotas(messages: u64, counters: &[(&str, u64, u64)]) -> Quotas {
+        let mut settings = provider_settings("p");
+        settings.quota = Some(Quota { messages, span: Duration::from_secs(100) });
+        let counters = counters
+            .iter()
+            .map(|(name, since, count)| ((*name).to_owned(), Counter { since: moment(*since), count: *count }))
+            .collect();
+        Quotas::new([&settings].into_iter(), &counters)
+    }
+
+    fn taken() -> Outcome {
+        let status = EnhancedStatus::new(Severity::Success, 0, 0);
+        Outcome::Delivered { diagnosis: Diagnosis::local(status, "x"), provider_id: None }
+    }
+
+    #[test]
+    fn reserved_messages_are_never_overdrawn_and_come_back_unused() {
+        let (mut quotas, p) = (quotas(2, &[]), provider("p"));
+        assert_eq!((quotas.reserve(&p, 1), quotas.reserve(&p, 1)), (1, 1));
+        assert!(quotas.spent(&p, moment(0)).is_some_and(|until| until > moment(0)), "no busy loop");
+        assert_eq!(quotas.spend(&p, 1, &[], moment(0)), None);
+        assert_eq!(quotas.spent(&p, moment(0)), None);
+        let (name, counter) = quotas.spend(&p, 1, &[taken(), taken()], moment(5)).unwrap();
+        assert_eq!((&*name, counter), ("quota/p", Counter { since: moment(5), count: 1 }));
+        quotas.reserve(&p, 1);
+        quotas.spend(&p, 1, &[taken()], moment(9));
+        assert_eq!(quotas.spent(&p, moment(50)), Some(moment(105)));
+        assert_eq!(quotas.spent(&p, moment(105)), None);
+    }
+
+    #[test]
+    fn a_count_is_taken_up_again_but_not_one_from_the_future() {
+        let p = provider("p");
+        assert_eq!(quotas(10, &[("quota/p", 0, 10)]).spent(&p, moment(50)), Some(moment(100)));
+        assert_eq!(quotas(10, &[("quota/p", 0, 10)]).spent(&p, moment(100)), None);
+        assert_eq!(quotas(10, &[("quota/p", 9999, 10)]).spent(&p, moment(50)), None);
+        assert_eq!(quotas(10, &[("quota/other", 0, 10)]).spent(&p, moment(50)), None);
+    }
+}

@@ -10,8 +10,6 @@ use crate::mail::Timestamp;
 pub struct Jitter(f64);
 
 impl Jitter {
-    pub const NONE: Self = Self(0.0);
-
     pub fn new(part: f64) -> Self {
         Self(if part.is_finite() { part.clamp(0.0, 1.0) } else { 0.0 })
     }
@@ -57,7 +55,7 @@ mod tests {
         let pauses = [minutes(1), minutes(5), minutes(15)];
         let schedule = Schedule::new(&pauses);
         for (attempts, pause) in [(0, 1), (1, 5), (2, 15), (3, 15), (u32::MAX, 15)] {
-            assert_eq!(schedule.next(attempts, now, Jitter::NONE), after(now, minutes(pause)), "{attempts}");
+            assert_eq!(schedule.next(attempts, now, Jitter::new(0.0)), after(now, minutes(pause)), "{attempts}");
         }
     }
 
@@ -75,8 +73,8 @@ mod tests {
     #[test]
     fn no_configuration_makes_a_busy_loop_or_an_overflow() {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        assert!(Schedule::new(&[Duration::ZERO]).next(0, now, Jitter::NONE) > now);
-        assert!(Schedule::new(&[]).next(9, now, Jitter::NONE) > now);
+        assert!(Schedule::new(&[Duration::ZERO]).next(0, now, Jitter::new(0.0)) > now);
+        assert!(Schedule::new(&[]).next(9, now, Jitter::new(0.0)) > now);
         assert_eq!(Schedule::new(&[Duration::MAX]).next(0, now, Jitter::new(1.0)), Timestamp::MAX);
     }
 }

@@ -230,3 +230,135 @@ fn in_words(span: std::time::Duration) -> String {
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sticky;
+    use crate::delivery::fixtures::{deliver, moment, provider};
+    use crate::delivery::plan::{Draw, Question, Standing, plan};
+    use crate::mail::Mid;
+    use crate::transport::{Lack, Trouble, TroubleKind};
+    use std::time::Duration;
+
+    const PAUSES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn says(text: &str) -> Diagnosis {
+        Diagnosis::local(EnhancedStatus::new(Severity::Transient, 4, 2), text)
+    }
+
+    fn outcome(name: &str) -> Outcome {
+        match name {
+            "delivered" => Outcome::Delivered { diagnosis: says("x"), provider_id: None },
+            "rejected" => Outcome::Rejected(says("x")),
+            "deferred" => Outcome::Deferred(says("x")),
+            "throttled" => Outcome::Throttled { retry_after: None, diagnosis: says("x") },
+            "unavailable" => Outcome::Unavailable(Trouble { kind: TroubleKind::Server, diagnosis: says("x") }),
+            "unsupported" => Outcome::Unsupported(Lack::Message(says("x"))),
+            _ => Outcome::Unknown(says("x")),
+        }
+    }
+
+    /// Settles what provider `a` of the chain a, b said to a leg in its second round, at second 100. `b`: how b stands.
+    fn fate(name: &str, passed: &[Passed], b: Standing, with: impl Fn(&mut Route)) -> String {
+        let mut route = deliver("r", &[&[("a", 1)], &[("b", 1)]]);
+        with(&mut route);
+        let a = provider("a");
+        let (now, draw) =
+            (moment(100), Draw::new(Sticky::Message, Mid::from_bits(1), &"b@example.com".parse().unwrap()));
+        let standing = |name: &ProviderName| if name.as_str() == "b" { b } else { Standing::Ready };
+        let case = Case {
+            route: &route,
+            provider: &a,
+            history: History { attempts: 1, passed, last: None },
+            schedule: Schedule::new(&PAUSES),
+            paused_until: Some(moment(107)),
+            expires_at: moment(100_000),
+            now,
+            jitter: Jitter::new(0.0),
+            plan: &|passed| plan(&Question { route: &route, passed, shy: &[], draw }, &standing),
+        };
+        match settle(&outcome(name), &case) {
+            Settlement::Done => "done".to_owned(),
+            Settlement::Bounce(diagnosis) => format!("bounce {}", diagnosis.status),
+            Settlement::Again(again) => {
+                let passed: Vec<_> = again.passed.iter().map(|p| format!("{}:{:?}", p.provider, p.why)).collect();
+                let held = if again.state == LegState::Waiting { "" } else { " held" };
+                let twice = if again.possible_duplicate { " twice" } else { "" };
+                let wait = again.due.as_second() - now.as_second();
+                format!("in {wait} round {} past [{}]{held}{twice}", again.attempts, passed.join(" "))
+            }
+        }
+    }
+
+    #[test]
+    fn each_outcome_has_its_consequence() {
+        let none: &[Passed] = &[];
+        let tried = &[Passed { provider: provider("b"), why: PassedWhy::Tried }][..];
+        let lacks = &[Passed { provider: provider("b"), why: PassedWhy::Unsupported }][..];
+        let ready = Standing::Ready;
+        let out = Standing::Out { until: moment(130) };
+        let long = Standing::Out { until: moment(9000) };
+        let keep: &dyn Fn(&mut Route) = &|_| {};
+        let failover: &dyn Fn(&mut Route) = &|route| route.on_throttle = OnThrottle::Failover;
+        let wait: &dyn Fn(&mut Route) = &|route| route.on_unknown = OnUnknown::Wait;
+        let hold: &dyn Fn(&mut Route) = &|route| route.on_unknown = OnUnknown::Hold;
+        for (name, passed, b, with, expected) in [
+            ("delivered", none, ready, keep, "done"),
+            ("rejected", none, ready, keep, "bounce 5.4.2"),
+            ("deferred", none, ready, keep, "in 300 round 2 past []"),
+            ("deferred", tried, ready, keep, "in 300 round 2 past []"),
+            ("deferred", lacks, ready, keep, "in 300 round 2 past [b:Unsupported]"),
+            ("throttled", none, ready, keep, "in 7 round 1 past []"),
+            ("throttled", none, ready, failover, "in 0 round 1 past [a:Tried]"),
+            ("throttled", none, out, failover, "in 7 round 1 past []"),
+            ("throttled", tried, ready, failover, "in 7 round 1 past [b:Tried]"),
+            ("unavailable", none, ready, keep, "in 0 round 1 past [a:Tried]"),
+            ("unavailable", tried, ready, keep, "in 300 round 2 past []"),
+            ("unavailable", lacks, ready, keep, "in 300 round 2 past [b:Unsupported]"),
+            // The other may be probed sooner than the schedule would have it; or later.
+            ("unavailable", none, out, keep, "in 30 round 2 past []"),
+            ("unavailable", none, long, keep, "in 300 round 2 past []"),
+            ("unsupported", none, ready, keep, "in 0 round 1 past [a:Unsupported]"),
+            ("unsupported", none, out, keep, "in 30 round 1 past [a:Unsupported]"),
+            ("unsupported", tried, ready, keep, "in 300 round 2 past [a:Unsupported]"),
+            ("unsupported", lacks, ready, keep, "bounce 5.4.2"),
+            ("unknown", none, ready, keep, "in 0 round 1 past [a:Tried] twice"),
+            ("unknown", tried, ready, keep, "in 300 round 2 past [] twice"),
+            ("unknown", none, ready, wait, "in 300 round 1 past [a:Tried] twice"),
+            ("unknown", tried, ready, wait, "in 300 round 2 past [] twice"),
+            ("unknown", none, ready, hold, "in 0 round 1 past [] held"),
+        ] {
+            assert_eq!(fate(name, passed, b, with), expected, "{name} {passed:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_due_after_its_expiry() {
+        let route = deliver("r", &[&[("a", 1)]]);
+        let case = Case {
+            route: &route,
+            provider: &provider("a"),
+            history: History { attempts: 0, passed: &[], last: None },
+            schedule: Schedule::new(std::slice::from_ref(&HOUR)),
+            paused_until: Some(moment(9000)),
+            expires_at: moment(500),
+            now: moment(100),
+            jitter: Jitter::new(1.0),
+            plan: &|_| Step::RoundOver,
+        };
+        for name in ["deferred", "unavailable", "throttled", "unknown"] {
+            let Settlement::Again(again) = settle(&outcome(name), &case) else { panic!("{name}") };
+            assert_eq!(again.due, moment(500), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_tells_the_last_answer() {
+        let told = expired(HOUR * 120, Some(&says("come again")));
+        assert_eq!(told.status.to_string(), "5.4.7");
+        assert_eq!(told.text, "message expired after 5 days in the queue; the last answer: 4.4.2 come again");
+        assert!(expired(HOUR, None).text.contains("60 minutes"), "{}", expired(HOUR, None).text);
+    }
+}

@@ -47,7 +47,7 @@ async fn a_rated_route_keeps_its_rate_and_leaves_others_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_rated_provider_keeps_its_rate_over_many_lanes() {
     let mut world = World::new()
-        .provider_with("mx", Script::up().to_destinations(), |provider| provider.limit = rate(50, 1, Per::Message))
+        .provider_with("mx", Script::up().serving_destinations(), |provider| provider.limit = rate(50, 1, Per::Message))
         .route(deliver("all", &[&[("mx", 1)]]));
     for n in 0..600 {
         world.submit(1, &format!("b@d{}.example", n % 200));
@@ -82,7 +82,7 @@ async fn concurrency_is_kept_for_routes_providers_and_destinations() {
     narrow.concurrency = Some(3);
     let mut world = World::new()
         .provider_with("wide", slow(), |provider| provider.concurrency = 20)
-        .provider_with("mx", slow().to_destinations(), |provider| provider.concurrency = 10)
+        .provider_with("mx", slow().serving_destinations(), |provider| provider.concurrency = 10)
         .route(narrow)
         .route(to_domain("wide", "wide.example", &[&[("wide", 1)]]))
         .route(deliver("mx", &[&[("mx", 1)]]));

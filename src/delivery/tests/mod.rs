@@ -4,6 +4,7 @@ mod ends;
 mod lanes;
 mod limits;
 mod outages;
+mod real;
 mod running;
 mod script;
 mod shelf;

@@ -92,7 +92,7 @@ impl Script {
         Self { latency, ..self }
     }
 
-    pub fn to_destinations(self) -> Self {
+    pub fn serving_destinations(self) -> Self {
         Self { by_destination: true, ..self }
     }
 

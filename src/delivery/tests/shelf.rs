@@ -68,10 +68,6 @@ impl Shelf {
         self.lock().legs.values().filter(|leg| wanted(leg)).map(|leg| leg.recipients.len()).sum()
     }
 
-    pub fn envelope(&self, mid: Mid) -> Option<Arc<Envelope>> {
-        self.lock().messages.get(&mid).map(|(envelope, _)| envelope.clone())
-    }
-
     /// Reports in the queue: their envelope, and their text.
     pub fn reports(&self) -> Vec<(Arc<Envelope>, String)> {
         let inner = self.lock();
@@ -93,10 +89,6 @@ impl Shelf {
 
     pub fn fail_reads(&self, times: usize) {
         self.lock().failing_reads = times;
-    }
-
-    pub fn counter(&self, name: &str) -> Option<Counter> {
-        self.lock().counters.get(name).copied()
     }
 }
 

@@ -10,10 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::script::{Log, Script};
 use super::shelf::Shelf;
-use crate::config::{
-    BreakerSettings, MaildirSettings, MxSettings, MxTls, Provider, Route, Timeouts, Transport as TransportSettings,
-};
-use crate::delivery::fixtures::{moment, place, provider};
+use crate::config::{MxSettings, MxTls, Provider, Route, Transport as TransportSettings};
+use crate::delivery::fixtures::{moment, provider, provider_settings};
 use crate::delivery::{Deps, Meter, Scheduler, Settings, lane};
 use crate::mail::{Address, BodyKind, DsnRequest, Envelope, Mid, MidSource, Origin, ProviderName, Recipient};
 use crate::os::Clock;
@@ -72,22 +70,7 @@ impl World {
     }
 
     pub fn provider_with(mut self, name: &str, script: Script, with: impl FnOnce(&mut Provider)) -> Self {
-        let mut settings = Provider {
-            name: provider(name),
-            place: place(),
-            transport: TransportSettings::Maildir(MaildirSettings { path: "unused".into() }),
-            region: None,
-            limit: None,
-            concurrency: 32,
-            quota: None,
-            breaker: BreakerSettings {
-                failures: 5,
-                within: Duration::from_secs(30),
-                probe_after: Duration::from_secs(15),
-                probe_max: Duration::from_secs(600),
-            },
-            timeout: Timeouts { connect: MINUTE, command: MINUTE, content: MINUTE },
-        };
+        let mut settings = provider_settings(name);
         if Transport::by_destination(&script) {
             settings.transport = TransportSettings::Mx(MxSettings {
                 tls: MxTls::Opportunistic,
@@ -112,11 +95,6 @@ impl World {
     /// Changes the table; holds from the next start on.
     pub fn replace_routes(&mut self, routes: Vec<Route>) {
         self.routes = routes.into_iter().map(Arc::new).collect();
-    }
-
-    pub fn replace_provider(&mut self, name: &str, script: Script) {
-        self.logs.insert(provider(name), script.log());
-        self.transports.insert(provider(name), Arc::new(script));
     }
 
     fn table(&self) -> Table {
@@ -274,8 +252,6 @@ impl World {
         counts.values().filter(|count| **count > 1).count()
     }
 }
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// As a listener does it, with what it knows then.
 fn lane_at_acceptance(table: &Table, envelope: &Envelope, recipient: &Address) -> Lane {
