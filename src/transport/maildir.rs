@@ -196,9 +196,9 @@ impl NewFile {
         Err(Failed::Io { path: tmp, error: last })
     }
 
-    /// `cur` as well: a folder without it is no Maildir.
+    /// `cur` as well: a folder without it is no Maildir. `tmp` last: where it is, another writer finds the others too.
     fn make_folders(&self) -> Result<(), Failed> {
-        for folder in ["tmp", "new", "cur"] {
+        for folder in ["cur", "new", "tmp"] {
             let path = self.folder.join(folder);
             os::create_private_folder(&path).map_err(|error| Failed::Io { path, error })?;
         }
@@ -235,7 +235,15 @@ impl NewFile {
         let name = format!("{unique},S={size}");
         let folder = self.folder.join("new");
         self.progress.sending_the_last();
-        fs::rename(path, folder.join(&name)).map_err(failed)?;
+        let target = folder.join(&name);
+        match fs::rename(path, &target) {
+            // Somebody took `new` away.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_folders()?;
+                fs::rename(path, &target).map_err(failed)?;
+            }
+            done => done.map_err(failed)?,
+        }
         os::sync_folder(&folder).map_err(Failed::Doubtful)?;
         Ok(name)
     }

@@ -82,6 +82,23 @@ async fn a_folder_that_cannot_be_used_is_named() {
     assert!(outcome.diagnosis().text.contains("a-file"), "{outcome:?}");
 }
 
+/// A Maildir takes mail whichever of its folders is gone.
+#[tokio::test]
+async fn folders_that_were_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let transport = maildir(folder.path());
+    for gone in ["", "new", "tmp", "cur"] {
+        if !gone.is_empty() {
+            fs::remove_dir_all(folder.path().join(gone)).unwrap();
+        }
+        assert_eq!(
+            names(&transport.attempt(&attempt(&["ann@customer.example"], PLAIN)).await),
+            ["delivered"],
+            "{gone}"
+        );
+    }
+}
+
 /// An attempt that is dropped leaves no mail, whenever that is.
 #[tokio::test]
 async fn a_dropped_attempt_delivers_all_or_nothing() {
