@@ -253,7 +253,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         if probe {
             self.health.probing(&patient);
-            tracing::info!(provider = %provider, destination = ?patient.destination, mid = %pending.mid, "breaker probes");
+            tracing::info!(provider = %provider, destination = patient.destination.as_ref().map(|domain| domain.as_str()), breaker = "half-open", mid = %pending.mid, "breaker probes");
         }
         let reserved = self.quotas.reserve(provider, recipients.len());
         for gate in gates(lane, &patient, pending) {
