@@ -31,6 +31,8 @@ pub struct Spool {
     chunk: BytesMut,
     size: u64,
     share: Arc<Semaphore>,
+    /// A write is under way, or was cut off.
+    writing: bool,
 }
 
 /// Content that was written ahead under its mid and waits for `accept`.
@@ -52,11 +54,30 @@ impl Spool {
             owned: AtomicBool::new(false),
         };
         let ahead = Ahead { state: Arc::new(state), memory: queue.memory(), wake: queue.jobs() };
-        Self { queue, ahead, written: 0, chunk: BytesMut::new(), size: 0, share: Arc::new(Semaphore::new(AHEAD)) }
+        Self {
+            queue,
+            ahead,
+            written: 0,
+            chunk: BytesMut::new(),
+            size: 0,
+            share: Arc::new(Semaphore::new(AHEAD)),
+            writing: false,
+        }
     }
 
-    /// Cancelled, the spool can only be dropped: a part of `octets` may have been taken.
+    /// After an error, or cancelled, the spool can only be dropped: a part of `octets` may have been taken.
     pub async fn write(&mut self, octets: Bytes) -> Result<(), QueueError> {
+        self.check()?;
+        self.writing = true;
+        let written = self.append(octets).await;
+        self.writing = false;
+        if let Err(error) = &written {
+            self.ahead.state.fail(error.clone());
+        }
+        written
+    }
+
+    async fn append(&mut self, octets: Bytes) -> Result<(), QueueError> {
         self.size += octets.len() as u64;
         let mut rest = &octets[..];
         while !rest.is_empty() {
@@ -68,15 +89,15 @@ impl Spool {
             self.chunk.extend_from_slice(now);
             rest = later;
         }
-        self.check()
+        self.lost()
     }
 
     async fn flush(&mut self) -> Result<(), QueueError> {
-        self.check()?;
+        self.lost()?;
         self.queue.refusal()?;
         let share = self.share.clone().acquire_owned().await.map_err(|_| QueueError::Closed)?;
         let budget = self.queue.budget(self.chunk.len()).await?;
-        self.check()?;
+        self.lost()?;
         let octets = std::mem::take(&mut self.chunk).freeze();
         let job = ChunkJob { spool: self.ahead.state.clone(), n: self.written, octets, _permits: [share, budget] };
         self.ahead.state.marked.store(true, Ordering::Release);
@@ -85,6 +106,14 @@ impl Spool {
     }
 
     fn check(&self) -> Result<(), QueueError> {
+        if self.writing {
+            let detail = "content was cut off while it was written ahead".to_owned();
+            return Err(QueueError::Write { path: self.queue.path().to_owned(), detail });
+        }
+        self.lost()
+    }
+
+    fn lost(&self) -> Result<(), QueueError> {
         self.ahead.state.failed().map_or(Ok(()), Err)
     }
 

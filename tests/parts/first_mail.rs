@@ -38,9 +38,15 @@ fn before<'a>(message: &'a [u8], content: &[u8]) -> &'a str {
     std::str::from_utf8(&message[..message.len() - content.len()]).unwrap()
 }
 
+/// One test for both ways: there is one default port.
 #[test]
 #[ignore = "needs curl"]
-fn curl_to_maildir_byte_for_byte() {
+fn curl_to_maildir() {
+    byte_for_byte();
+    a_file_with_unix_line_ends_and_little_header();
+}
+
+fn byte_for_byte() {
     let message = submit_by_curl(CONTENT.as_bytes(), &[]);
     let trace = before(&message, CONTENT.as_bytes());
     assert_eq!(trace.matches("Received: from ").count(), 1, "{trace}");
@@ -51,8 +57,6 @@ fn curl_to_maildir_byte_for_byte() {
     assert!(trace.contains("for <b@example.com>"), "{trace}");
 }
 
-#[test]
-#[ignore = "needs curl"]
 fn a_file_with_unix_line_ends_and_little_header() {
     let message = submit_by_curl(b"Subject: short\n\nHello\n", &["--crlf"]);
     let text = String::from_utf8(message).unwrap();

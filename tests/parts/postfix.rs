@@ -76,7 +76,7 @@ fn smart_host_with_starttls_and_auth() {
     );
     let content = marked(1, SENDER, "one@a.example", 20_000);
     relay.send(SENDER, &["one@a.example", "two@b.example"], &content);
-    let messages = host.maildir().wait_for(2);
+    let messages = host.wait_for(2);
     let mut to: Vec<_> = messages.iter().flat_map(|m| delivered_to(m)).collect();
     to.sort();
     assert_eq!(to, ["one@a.example", "two@b.example"]);
@@ -109,10 +109,10 @@ fn a_certificate_that_is_checked() {
         .provider("name: fallback, transport: maildir, path: fallback")
         .start();
     relay.send(SENDER, &["good@a.example"], &marked(1, SENDER, "good@a.example", 300));
-    assert_eq!(delivered_to(&host.maildir().wait_for(1)[0]), ["good@a.example"]);
+    assert_eq!(delivered_to(&host.wait_for(1)[0]), ["good@a.example"]);
     relay.send(SENDER, &["bad@a.example"], &marked(2, SENDER, "bad@a.example", 300));
     relay.maildir("fallback").wait_for(1);
-    assert_eq!(host.maildir().count(), 1);
+    assert_eq!(host.count(), 1);
     let attempts = relay.log().attempts();
     assert!(attempts.iter().any(|a| a.is("provider", "numbered") && a.is("outcome", "unavailable")), "{attempts:?}");
 }
@@ -165,7 +165,7 @@ fn postfix_as_mx_and_the_dsn_of_what_it_refuses() {
     assert_eq!(client.say("DATA").unwrap().code, 354);
     client.write(&crate::support::smtp::dotted(&marked(1, SENDER, "nobody@a.example", 300))).unwrap();
     assert_eq!(client.reply().unwrap().code, 250);
-    assert_eq!(delivered_to(&host.maildir().wait_for(1)[0]), ["someone@a.example"]);
+    assert_eq!(delivered_to(&host.wait_for(1)[0]), ["someone@a.example"]);
     assert!(host.log().contains("TLS connection established"), "{}", host.log());
     dsn_is_as_rfc_3464_has_it(&relay.maildir("bounces").wait_for(1)[0]);
 }

@@ -85,7 +85,7 @@ fn postfix_receives_and_sends() {
     let sender = postfix::Setup::new("sender.example", 3, free_port()).relays_to(receiver.address).start();
     let content = b"Subject: mark-000009-\n\n.x\n";
     sender.sendmail("a@sender.example", &["one@a.example", "two@b.example"], content);
-    let messages = receiver.maildir().wait_for(2);
+    let messages = receiver.wait_for(2);
     let mut to: Vec<_> = messages.iter().flat_map(|message| delivered_to(message)).collect();
     to.sort();
     assert_eq!(to, ["one@a.example", "two@b.example"]);

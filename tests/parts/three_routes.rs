@@ -33,8 +33,8 @@ fn each_recipient_leaves_by_its_own_route_once() {
     // No To of the header may be widened, so none of the three is named in it.
     relay.send("app@example.com", &to, &content);
 
-    let at_mx = mx.maildir().wait_for(1);
-    let at_smarthost = smarthost.maildir().wait_for(1);
+    let at_mx = mx.wait_for(1);
+    let at_smarthost = smarthost.wait_for(1);
     let at_ses = until("SES has it", BOUND, || Some(ses.taken()).filter(|taken| !taken.is_empty()));
     until_true("all three attempts are settled", BOUND, || relay.log().attempts().len() >= 3);
 
@@ -61,5 +61,5 @@ fn each_recipient_leaves_by_its_own_route_once() {
     }
     let at_ses_log = attempts.iter().find(|a| a.is("provider", "ses")).unwrap();
     assert!(format!("{at_ses_log:?}").contains(&at_ses[0].id), "the provider's id is not told: {at_ses_log:?}");
-    assert_eq!((mx.maildir().count(), smarthost.maildir().count(), ses.taken().len()), (1, 1, 1));
+    assert_eq!((mx.count(), smarthost.count(), ses.taken().len()), (1, 1, 1));
 }

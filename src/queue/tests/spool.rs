@@ -90,3 +90,17 @@ async fn a_chunk_that_was_lost_fails_the_message() {
     // Though the disk has room again, this content has a gap.
     spool.finish().await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_write_that_was_cut_off_leaves_no_whole_content() {
+    let queue = on(&disk::Disk::default()).unwrap();
+    let mut spool = queue.spool(mid(1));
+    let mut write = Box::pin(spool.write(octets(1, 30 * tables::CHUNK)));
+    // It waits for commits; where those were faster than it, nothing was cut off.
+    if futures_util::poll!(&mut write).is_ready() {
+        return;
+    }
+    drop(write);
+    spool.write(octets(1, 10)).await.unwrap_err();
+    spool.finish().await.unwrap_err();
+}

@@ -188,7 +188,18 @@ pub struct Postfix {
 }
 
 impl Postfix {
-    pub fn maildir(&self) -> Maildir {
+    /// How many messages were delivered.
+    pub fn count(&self) -> usize {
+        self.maildir().count()
+    }
+
+    /// Waits for so many deliveries, and gives them as they came: Postfix stores lines with Unix ends.
+    pub fn wait_for(&self, count: usize) -> Vec<Vec<u8>> {
+        let messages = self.maildir().wait_for(count);
+        messages.iter().map(|message| String::from_utf8_lossy(message).replace('\n', "\r\n").into_bytes()).collect()
+    }
+
+    fn maildir(&self) -> Maildir {
         Maildir::at(self.root.join("mail/all"))
     }
 
