@@ -81,8 +81,12 @@ impl<Q: Backlog> Scheduler<Q> {
         let mut draft = pending.draft(flight.recipients());
         let mut duplicates = 0;
         for (recipient, outcome) in flight.recipients().iter().zip(outcomes) {
-            let history =
-                History { attempts: pending.leg.attempts, passed: &pending.leg.passed, last: recipient.last.as_ref() };
+            let history = History {
+                due: pending.leg.due,
+                attempts: pending.leg.attempts,
+                passed: &pending.leg.passed,
+                last: recipient.last.as_ref(),
+            };
             let case = Case {
                 route: &pending.route,
                 provider,
