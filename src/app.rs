@@ -23,7 +23,7 @@ use crate::transport::{self, Transport};
 use crate::{config::Secret, delivery};
 
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
-const QUEUE_CACHE: usize = 64 << 20;
+const QUEUE_CACHE: usize = 32 << 20;
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
 pub fn run(config: Config) -> anyhow::Result<()> {
@@ -123,11 +123,15 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
             Ok(match &provider.transport {
                 config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
                 config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
-                config::Transport::SendGrid(_) | config::Transport::Mailgun(_) | config::Transport::Ses(_) => {
-                    anyhow::bail!("this transport is not there yet")
+                config::Transport::SendGrid(sendgrid) => {
+                    Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
                 }
+                config::Transport::Mailgun(mailgun) => {
+                    Arc::new(transport::MailgunTransport::new(provider, mailgun, &environment)?)
+                }
+                config::Transport::Ses(ses) => Arc::new(transport::SesTransport::new(provider, ses, &environment)?),
                 config::Transport::Maildir(maildir) => {
-                    Arc::new(transport::Maildir::new(provider, maildir, &environment)?)
+                    Arc::new(transport::MaildirTransport::new(provider, maildir, &environment)?)
                 }
             })
         })();

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::config::{self, Config, Problem, RouteTest, System};
+use crate::config::{self, Config, Problem, RouteTest, Severity, System};
+use crate::routing;
 
 /// Loads it; prints what is wrong with it, and what is doubtful, to standard error.
 pub fn config(directory: Option<&Path>) -> anyhow::Result<Config> {
@@ -25,6 +26,7 @@ pub fn config(directory: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 /// What the table itself has to say: shadowed routes, failing tests.
-pub fn routing_problems(_: &Config, _: &[RouteTest]) -> Vec<Problem> {
-    Vec::new()
+pub fn routing_problems(config: &Config, tests: &[RouteTest]) -> Vec<Problem> {
+    let findings = routing::check(config, tests).into_iter();
+    findings.map(|finding| Problem::at(finding.place, Severity::Error, finding.message)).collect()
 }

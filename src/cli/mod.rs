@@ -1,6 +1,7 @@
 //! The command line: one file a verb.
 
 mod check;
+mod explain;
 mod init;
 mod load;
 mod log;
@@ -32,6 +33,7 @@ enum Verb {
     Run,
     Init(init::Args),
     Check(check::Args),
+    Explain(explain::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems),
+        Verb::Explain(args) => load::config(config).and_then(|config| explain::run(&args, &config)),
         Verb::Send(args) => Ok(send::run(&args, || load::config(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::Version(args) => version::run(&args),

@@ -1,49 +1,93 @@
-//! The breaker of a provider, or of one destination of it. Pure.
+//! The health of a provider: closed (healthy), open (out), half-open (one real message probes). Pure.
 //!
-//! Trips on `failures` failures `within` a span, or at once where trying again soon is no use (refused credentials, a spent
-//! quota). Open, nothing is sent. After `probe_after` one real message probes; a failed probe doubles the pause, up to
-//! `probe_max`; any reply that the peer gives as a working one closes the breaker. Failures of attempts that were under
-//! way when it opened change nothing: else a slow outage would push its own recovery away.
+//! When it trips and recovers, and why:
+//! - It opens when `failures` attempts `within` a span found the provider out: a single lost connection is no outage.
+//!   Successes in between do not forgive: a provider that fails every third attempt is out, too. Only where failures
+//!   are fewer than one attempt in ten it stays closed: else a busy provider would be out for what a quiet one may do.
+//! - It opens at once where trying again soon is of no use: credentials refused, account suspended, quota spent.
+//! - Open, it admits nothing until `probe_after`; attempts that were under way may end as they like, they neither close
+//!   it nor keep it open longer, since they tell of the past.
+//! - Then one message probes. Whatever answers it, even a refusal, is alive and closes the breaker; a probe that fails
+//!   doubles the wait, up to `probe_max`. A probe that told nothing is repeated at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::span::{after, before};
 use crate::config::BreakerSettings;
 use crate::mail::Timestamp;
+use crate::transport::{Outcome, TroubleKind};
 
-/// What an attempt says of its provider's health.
+/// However long a provider says that it is out, it is asked again after this.
+const LONGEST_OUT: Duration = Duration::from_secs(24 * 3600);
+/// Failures open the breaker only where they are at least one of so many attempts.
+const ONE_IN: u64 = 10;
+
+/// What one attempt says of the provider's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// It answered as a working peer does, if only to refuse a recipient.
+    /// It answered for itself, be it with a refusal.
     Alive,
-    Failed,
-    /// No use in trying before `until`, or before a probe's time where none is told.
-    Out {
-        until: Option<Timestamp>,
-    },
-    /// Says nothing: the peer was not asked.
-    Nothing,
+    Out,
+    /// It is out beyond doubt; `Some`: for that long, as it says itself.
+    OutForSure(Option<Duration>),
+    /// The attempt told nothing: it never came to the provider, or our own fault ended it.
+    Silent,
 }
 
-/// Whether an attempt may start.
+impl Sign {
+    /// One attempt is one sign, however many recipients it had: the worst that they tell.
+    pub fn of(outcomes: &[Outcome]) -> Self {
+        outcomes.iter().map(Self::of_one).max_by_key(|sign| sign.weight()).unwrap_or(Self::Silent)
+    }
+
+    fn of_one(outcome: &Outcome) -> Self {
+        match outcome {
+            // A throttled answer is an answer; the pause it asks for is kept apart from the breaker.
+            Outcome::Delivered { .. } | Outcome::Rejected(_) | Outcome::Deferred(_) | Outcome::Throttled { .. } => {
+                Self::Alive
+            }
+            Outcome::Unavailable(trouble) => match trouble.kind {
+                TroubleKind::Quota { retry_after } => Self::OutForSure(retry_after),
+                kind if kind.opens_at_once() => Self::OutForSure(None),
+                TroubleKind::Connection
+                | TroubleKind::Tls
+                | TroubleKind::Timeout
+                | TroubleKind::Server
+                | TroubleKind::Credentials
+                | TroubleKind::Account => Self::Out,
+            },
+            Outcome::Unknown(_) => Self::Out,
+            // May have been found out without asking the provider.
+            Outcome::Unsupported(_) => Self::Silent,
+        }
+    }
+
+    fn weight(self) -> u8 {
+        match self {
+            Self::Silent => 0,
+            Self::Alive => 1,
+            Self::Out => 2,
+            Self::OutForSure(_) => 3,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     Closed,
-    /// One attempt may start, as the probe.
+    /// The next attempt is the probe: whoever starts it says so by `probing`.
     Probe,
     OpenUntil(Timestamp),
-    /// The probe is under way: its outcome decides.
-    Probing,
 }
 
-/// A change that operators want to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Opened {
         until: Timestamp,
     },
-    /// A probe failed: open again, for longer.
-    Reopened {
+    /// A probe failed.
+    StaysOpen {
         until: Timestamp,
     },
     Closed,
@@ -57,186 +101,297 @@ pub struct Breaker {
 
 #[derive(Debug, Clone)]
 enum State {
-    Closed {
-        failures: VecDeque<Timestamp>,
-    },
-    /// `pause` is what led to `until`, and what a failed probe doubles.
+    Closed(Record),
     Open {
         since: Timestamp,
         until: Timestamp,
-        pause: Duration,
+        /// How long the wait was that ends then.
+        wait: Duration,
     },
+    /// The probe is under way.
     Probing {
-        pause: Duration,
+        wait: Duration,
     },
+}
+
+/// What a closed breaker remembers.
+#[derive(Debug, Clone, Default)]
+struct Record {
+    /// Attempts that were answered.
+    alive: u64,
+    /// The last failures, oldest first: when, and what `alive` was then. At most `failures`.
+    failures: VecDeque<(Timestamp, u64)>,
+}
+
+impl Record {
+    /// True where this failure makes an outage of it.
+    fn fails(&mut self, settings: &BreakerSettings, now: Timestamp) -> bool {
+        let most = settings.failures.max(1) as usize;
+        let since = before(now, settings.within);
+        self.failures.push_back((now, self.alive));
+        while self.failures.len() > most || self.failures.front().is_some_and(|(at, _)| *at < since) {
+            self.failures.pop_front();
+        }
+        let Some((_, alive)) = self.failures.front() else { return false };
+        let failed = self.failures.len() as u64;
+        self.failures.len() >= most && failed * ONE_IN >= failed + self.alive.saturating_sub(*alive)
+    }
 }
 
 impl Breaker {
     pub fn new(settings: BreakerSettings) -> Self {
-        Self { settings, state: State::Closed { failures: VecDeque::new() } }
+        Self { settings, state: State::Closed(Record::default()) }
     }
 
     pub fn admits(&self, now: Timestamp) -> Admission {
-        match self.state {
-            State::Closed { .. } => Admission::Closed,
-            // A clock that was set back must not hold the provider out for longer than was meant.
-            State::Open { since, until, .. } if now >= until || now < since => Admission::Probe,
-            State::Open { until, .. } => Admission::OpenUntil(until),
-            State::Probing { .. } => Admission::Probing,
+        match &self.state {
+            State::Closed(_) => Admission::Closed,
+            // A clock that was set back keeps nobody out for longer than was meant.
+            State::Open { since, until, .. } if *until <= now || now < *since => Admission::Probe,
+            State::Open { until, .. } => Admission::OpenUntil(*until),
+            // When the probe ends, whoever waits is told; this is only how long nobody needs to ask.
+            State::Probing { wait } => Admission::OpenUntil(after(now, *wait)),
         }
     }
 
-    /// An attempt starts that `admits` let through as the probe.
-    pub fn start_probe(&mut self) {
-        if let State::Open { pause, .. } = self.state {
-            self.state = State::Probing { pause };
+    /// The attempt that `Admission::Probe` allowed has begun: nothing else passes until it ends.
+    pub fn probing(&mut self) {
+        if let State::Open { wait, .. } = self.state {
+            self.state = State::Probing { wait };
         }
     }
 
-    /// Takes what an attempt showed; `probe` if it was the probe.
+    /// Takes the sign of an attempt that ended at `now`; `probe`: it was the probe.
     pub fn record(&mut self, sign: Sign, probe: bool, now: Timestamp) -> Option<Change> {
-        match (&mut self.state, sign) {
-            (State::Closed { failures }, Sign::Alive) => {
-                failures.clear();
-                None
-            }
-            (State::Closed { failures }, Sign::Failed) => {
-                failures.push_back(now);
-                let oldest = later(now, self.settings.within, -1);
-                while failures.front().is_some_and(|&at| at < oldest) {
-                    failures.pop_front();
+        match &mut self.state {
+            State::Closed(record) => match sign {
+                Sign::Out => record.fails(&self.settings, now).then(|| self.open(None, now)),
+                Sign::OutForSure(span) => Some(self.open(span, now)),
+                Sign::Alive => {
+                    record.alive += 1;
+                    None
                 }
-                let trips = failures.len() >= self.settings.failures.max(1) as usize;
-                trips.then(|| self.open(now, self.settings.probe_after, None))
-            }
-            (State::Closed { .. }, Sign::Out { until }) => Some(self.open(now, self.settings.probe_after, until)),
-            (State::Probing { .. }, Sign::Alive) if probe => {
-                self.state = State::Closed { failures: VecDeque::new() };
-                Some(Change::Closed)
-            }
-            (State::Probing { pause }, Sign::Failed | Sign::Out { .. }) if probe => {
-                let longer = (*pause * 2).min(self.settings.probe_max.max(self.settings.probe_after));
-                let until = if let Sign::Out { until } = sign { until } else { None };
-                let Change::Opened { until } = self.open(now, longer, until) else { return None };
-                Some(Change::Reopened { until })
-            }
-            // The probe was never made, or told nothing: the next message is it.
-            (State::Probing { pause }, Sign::Nothing) if probe => {
-                self.state = State::Open { since: now, until: now, pause: *pause };
-                None
-            }
-            (State::Closed { .. }, Sign::Nothing) | (State::Probing { .. } | State::Open { .. }, _) => None,
+                Sign::Silent => None,
+            },
+            State::Probing { wait } if probe => match sign {
+                Sign::Alive => {
+                    self.state = State::Closed(Record::default());
+                    Some(Change::Closed)
+                }
+                Sign::Out | Sign::OutForSure(_) => {
+                    let told = if let Sign::OutForSure(span) = sign { span } else { None };
+                    let wait = wait.saturating_mul(2).min(self.settings.probe_max).max(self.settings.probe_after);
+                    let until = after(now, told.map_or(wait, |span| span.min(LONGEST_OUT)));
+                    self.state = State::Open { since: now, until, wait };
+                    Some(Change::StaysOpen { until })
+                }
+                Sign::Silent => {
+                    self.state = State::Open { since: now, until: now, wait: *wait };
+                    None
+                }
+            },
+            State::Open { .. } | State::Probing { .. } => None,
         }
     }
 
-    pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed { .. })
+    /// Closed, and with no failure in memory at `now`: not told apart from a new one.
+    pub fn is_untroubled(&self, now: Timestamp) -> bool {
+        match &self.state {
+            State::Closed(record) => {
+                record.failures.back().is_none_or(|(at, _)| *at < before(now, self.settings.within))
+            }
+            State::Open { .. } | State::Probing { .. } => false,
+        }
     }
 
-    /// Closed, and without a failure to remember: nothing is lost when it is forgotten.
-    pub fn is_spotless(&self) -> bool {
-        matches!(&self.state, State::Closed { failures } if failures.is_empty())
+    /// A probe could have been made for so long, and nobody made it.
+    pub fn is_overdue(&self, now: Timestamp, span: Duration) -> bool {
+        matches!(self.state, State::Open { until, .. } if after(until, span) < now)
     }
 
-    fn open(&mut self, now: Timestamp, pause: Duration, told: Option<Timestamp>) -> Change {
-        let until = told.unwrap_or(now).max(later(now, pause, 1));
-        self.state = State::Open { since: now, until, pause };
+    fn open(&mut self, told: Option<Duration>, now: Timestamp) -> Change {
+        let wait = self.settings.probe_after;
+        let until = after(now, told.map_or(wait, |span| span.min(LONGEST_OUT)));
+        self.state = State::Open { since: now, until, wait };
         Change::Opened { until }
     }
-}
-
-fn later(now: Timestamp, by: Duration, sign: i32) -> Timestamp {
-    let by = jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX);
-    let moved = if sign < 0 { now.saturating_sub(by) } else { now.saturating_add(by) };
-    moved.unwrap_or(now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        failures: 3,
+        within: Duration::from_secs(30),
+        probe_after: Duration::from_secs(15),
+        probe_max: Duration::from_secs(50),
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
-    fn breaker() -> Breaker {
-        let second = Duration::from_secs(1);
-        Breaker::new(BreakerSettings {
-            failures: 3,
-            within: 30 * second,
-            probe_after: 15 * second,
-            probe_max: 50 * second,
-        })
-    }
-
-    fn failed(breaker: &mut Breaker, seconds: i64) -> Option<Change> {
-        breaker.record(Sign::Failed, false, at(seconds))
-    }
-
-    #[test]
-    fn failures_within_the_span_open_it() {
-        let mut breaker = breaker();
-        assert_eq!(failed(&mut breaker, 0), None);
-        assert_eq!(failed(&mut breaker, 1), None);
-        assert_eq!(failed(&mut breaker, 2), Some(Change::Opened { until: at(17) }));
-        assert_eq!(breaker.admits(at(16)), Admission::OpenUntil(at(17)));
-        assert_eq!(breaker.admits(at(17)), Admission::Probe);
+    fn opened() -> Breaker {
+        let mut breaker = Breaker::new(SETTINGS);
+        assert_eq!(breaker.record(Sign::OutForSure(None), false, at(0)), Some(Change::Opened { until: at(15) }));
+        breaker
     }
 
     #[test]
-    fn failures_apart_and_successes_between_do_not() {
-        let mut breaker = breaker();
-        for seconds in [0, 31, 62, 93] {
-            assert_eq!(failed(&mut breaker, seconds), None);
+    fn so_many_failures_within_the_span_open_it() {
+        // (seconds of failures, the one that opens it)
+        for (failures, opens) in [
+            (&[0, 1, 2][..], Some(2)),
+            (&[0, 15, 30], Some(30)),
+            (&[0, 15, 31], None),
+            (&[0, 31, 62, 93], None),
+            (&[0, 29, 31, 32], Some(32)),
+        ] {
+            let mut breaker = Breaker::new(SETTINGS);
+            let mut opened = None;
+            for &second in failures {
+                breaker.record(Sign::Alive, false, at(second));
+                if let Some(Change::Opened { until }) = breaker.record(Sign::Out, false, at(second)) {
+                    assert_eq!(until, at(second + 15));
+                    opened = Some(second);
+                }
+            }
+            assert_eq!(opened, opens, "{failures:?}");
         }
-        assert_eq!(failed(&mut breaker, 94), None);
-        breaker.record(Sign::Alive, false, at(95));
-        assert_eq!(failed(&mut breaker, 96), None);
-        assert_eq!(failed(&mut breaker, 97), None);
-        assert!(breaker.is_closed());
     }
 
     #[test]
-    fn a_failed_probe_doubles_the_pause_up_to_its_most() {
-        let mut breaker = breaker();
-        breaker.record(Sign::Out { until: None }, false, at(0));
+    fn rare_failures_of_a_busy_provider_are_no_outage() {
+        for (successes_between, opens) in [(0, true), (10, true), (14, false), (1000, false)] {
+            let mut breaker = Breaker::new(SETTINGS);
+            let mut opened = false;
+            for second in 0..3 {
+                for _ in 0..successes_between {
+                    breaker.record(Sign::Alive, false, at(second));
+                }
+                opened |= breaker.record(Sign::Out, false, at(second)).is_some();
+            }
+            assert_eq!(opened, opens, "{successes_between}");
+        }
+        // And a busy provider that goes out is noticed at once, whatever it did before.
+        let mut breaker = Breaker::new(SETTINGS);
+        for _ in 0..100_000 {
+            breaker.record(Sign::Alive, false, at(0));
+        }
+        assert_eq!(breaker.record(Sign::Out, false, at(1)), None);
+        assert_eq!(breaker.record(Sign::Out, false, at(1)), None);
+        assert!(breaker.record(Sign::Out, false, at(1)).is_some());
+    }
+
+    #[test]
+    fn a_clock_set_back_keeps_nobody_out() {
+        assert_eq!(opened().admits(at(-3600)), Admission::Probe);
+    }
+
+    #[test]
+    fn a_told_span_is_kept() {
+        let mut breaker = Breaker::new(SETTINGS);
+        breaker.record(Sign::OutForSure(Some(Duration::from_secs(3600))), false, at(0));
+        assert_eq!(breaker.admits(at(3599)), Admission::OpenUntil(at(3600)));
+        assert_eq!(breaker.admits(at(3600)), Admission::Probe);
+        let mut breaker = Breaker::new(SETTINGS);
+        breaker.record(Sign::OutForSure(Some(Duration::MAX)), false, at(0));
+        assert_eq!(breaker.admits(at(24 * 3600)), Admission::Probe, "no header takes a provider out for good");
+    }
+
+    #[test]
+    fn one_probe_at_a_time_doubling_to_the_most() {
+        let mut breaker = opened();
         let mut now = 15;
-        for pause in [30, 50, 50] {
+        for wait in [30, 50, 50] {
             assert_eq!(breaker.admits(at(now)), Admission::Probe);
-            breaker.start_probe();
-            assert_eq!(breaker.admits(at(now)), Admission::Probing);
-            let until = at(now + pause);
-            assert_eq!(breaker.record(Sign::Failed, true, at(now)), Some(Change::Reopened { until }));
-            now += pause;
+            breaker.probing();
+            assert!(matches!(breaker.admits(at(now)), Admission::OpenUntil(_)), "a second probe");
+            let until = at(now + 1 + wait);
+            assert_eq!(breaker.record(Sign::Out, true, at(now + 1)), Some(Change::StaysOpen { until }));
+            now += 1 + wait;
         }
-        breaker.start_probe();
+        breaker.probing();
         assert_eq!(breaker.record(Sign::Alive, true, at(now)), Some(Change::Closed));
-        assert!(breaker.is_spotless());
+        assert_eq!(breaker.admits(at(now)), Admission::Closed);
+        // The next outage begins anew.
+        breaker.record(Sign::OutForSure(None), false, at(now));
+        assert_eq!(breaker.admits(at(now)), Admission::OpenUntil(at(now + 15)));
     }
 
     #[test]
-    fn stragglers_neither_extend_nor_close_it() {
-        let mut breaker = breaker();
-        breaker.record(Sign::Out { until: Some(at(100)) }, false, at(0));
-        assert_eq!(failed(&mut breaker, 5), None);
-        assert_eq!(breaker.record(Sign::Alive, false, at(6)), None);
-        assert_eq!(breaker.admits(at(99)), Admission::OpenUntil(at(100)));
-        assert_eq!(breaker.admits(at(100)), Admission::Probe);
+    fn stragglers_neither_close_nor_extend() {
+        let mut breaker = opened();
+        for sign in [Sign::Out, Sign::OutForSure(Some(Duration::from_secs(900))), Sign::Alive, Sign::Silent] {
+            assert_eq!(breaker.record(sign, false, at(3)), None);
+            assert_eq!(breaker.admits(at(3)), Admission::OpenUntil(at(15)), "{sign:?}");
+        }
+        breaker.probing();
+        assert_eq!(breaker.record(Sign::Alive, false, at(16)), None);
+        assert!(matches!(breaker.admits(at(16)), Admission::OpenUntil(_)));
     }
 
     #[test]
-    fn a_probe_that_tells_nothing_leaves_the_slot_free() {
-        let mut breaker = breaker();
-        breaker.record(Sign::Out { until: None }, false, at(0));
-        breaker.start_probe();
-        breaker.record(Sign::Nothing, true, at(20));
-        assert_eq!(breaker.admits(at(20)), Admission::Probe);
+    fn a_probe_that_told_nothing_is_repeated() {
+        let mut breaker = opened();
+        breaker.probing();
+        assert_eq!(breaker.record(Sign::Silent, true, at(16)), None);
+        assert_eq!(breaker.admits(at(16)), Admission::Probe);
+        breaker.probing();
+        assert_eq!(breaker.record(Sign::Out, true, at(16)), Some(Change::StaysOpen { until: at(46) }));
     }
 
     #[test]
-    fn a_clock_set_back_does_not_hold_it_open() {
-        let mut breaker = breaker();
-        breaker.record(Sign::Out { until: None }, false, at(86_400));
-        assert_eq!(breaker.admits(at(0)), Admission::Probe);
+    fn the_worst_recipient_speaks_for_the_attempt() {
+        use crate::mail::{Diagnosis, EnhancedStatus, Severity};
+        use crate::transport::{Lack, Trouble};
+        let d = || Diagnosis::local(EnhancedStatus::new(Severity::Transient, 0, 0), "x");
+        let delivered = || Outcome::Delivered { diagnosis: d(), provider_id: None };
+        let trouble = |kind| Outcome::Unavailable(Trouble { kind, diagnosis: d() });
+        let hour = Some(Duration::from_secs(3600));
+        for (outcomes, sign) in [
+            (vec![], Sign::Silent),
+            (vec![delivered()], Sign::Alive),
+            (vec![Outcome::Rejected(d())], Sign::Alive),
+            (vec![Outcome::Deferred(d())], Sign::Alive),
+            (vec![Outcome::Throttled { retry_after: None, diagnosis: d() }], Sign::Alive),
+            (vec![Outcome::Unsupported(Lack::Message(d()))], Sign::Silent),
+            (vec![Outcome::Unsupported(Lack::Sender(d())), delivered()], Sign::Alive),
+            (vec![delivered(), Outcome::Unknown(d())], Sign::Out),
+            (vec![trouble(TroubleKind::Connection)], Sign::Out),
+            (vec![trouble(TroubleKind::Server), trouble(TroubleKind::Account)], Sign::OutForSure(None)),
+            (vec![trouble(TroubleKind::Credentials)], Sign::OutForSure(None)),
+            (vec![trouble(TroubleKind::Quota { retry_after: hour })], Sign::OutForSure(hour)),
+        ] {
+            assert_eq!(Sign::of(&outcomes), sign, "{outcomes:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, an open breaker comes to a probe within `probe_max` (or the told day), and a probe that is
+        /// answered closes it.
+        #[test]
+        fn it_always_comes_back(signs in prop::collection::vec((0u8..4, 0i64..40), 1..60)) {
+            let mut breaker = Breaker::new(SETTINGS);
+            let mut now = 0;
+            for (sign, pause) in signs {
+                now += pause;
+                let probe = breaker.admits(at(now)) == Admission::Probe;
+                if probe { breaker.probing(); }
+                let sign = [Sign::Alive, Sign::Out, Sign::OutForSure(None), Sign::Silent][sign as usize];
+                breaker.record(sign, probe, at(now));
+                if let Admission::OpenUntil(until) = breaker.admits(at(now)) {
+                    prop_assert!(until <= at(now + 50));
+                }
+            }
+            now += 50;
+            if breaker.admits(at(now)) == Admission::Probe {
+                breaker.probing();
+                breaker.record(Sign::Alive, true, at(now));
+            }
+            prop_assert_eq!(breaker.admits(at(now)), Admission::Closed);
+        }
     }
 }

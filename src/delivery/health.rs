@@ -1,266 +1,361 @@
-//! The health of providers: breakers, learned throttles, quotas, senders a provider has not verified. Pure: time is an
+//! The health of providers: breakers, pauses they asked for, slow start, senders they have not verified. Time is an
 //! argument.
 //!
-//! It belongs to the provider, not to a route. For transports that deliver by destination (`mx`) breaker and throttle
-//! belong to the destination: one dead domain says nothing of the next. Destinations are kept only while there is
-//! something to remember.
+//! It belongs to the provider, not to a route. Where a provider delivers by destination (`mx`), breaker, pause and slow
+//! start belong to the destination: one dead domain says nothing of the next. Memory is kept only where there is
+//! something to remember: a provider or destination without trouble has no entry.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::breaker::{Admission, Breaker, Change, Sign};
-use super::schedule::after;
-use crate::config::{Provider, Quota};
+use super::plan::Standing;
+use super::span::after;
+use crate::config::BreakerSettings;
 use crate::mail::{Domain, ProviderName, Timestamp};
-use crate::queue::Counter;
-use crate::transport::{Lack, Outcome, TroubleKind};
+use crate::transport::{Lack, Outcome};
 
-/// The first pause after a throttling reply that names none; doubles up to `THROTTLE_MOST` until a success.
-const THROTTLE_FIRST: Duration = Duration::from_secs(1);
-const THROTTLE_MOST: Duration = Duration::from_secs(60);
-/// How long a sender that the provider refused as unverified is not tried there again.
+/// Whose health it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Patient {
+    pub provider: ProviderName,
+    /// For providers that deliver by destination.
+    pub destination: Option<Domain>,
+}
+
+/// The first pause after a throttling reply that names none; doubles up to `LONGEST_PAUSE` until a success.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// No `Retry-After` pauses a provider for longer.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long the length of the last pause is remembered without another.
+const PAUSE_MEMORY: Duration = Duration::from_secs(600);
+/// How long a sender that a provider refused as unverified is not tried there while another takes it.
 const SENDER_MEMORY: Duration = Duration::from_secs(300);
-const SENDERS_MOST: usize = 10_000;
+const SENDERS_MOST: usize = 4096;
 
-/// Whether a provider takes an attempt now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admits {
-    Now {
-        probe: bool,
-    },
-    /// Out: the breaker is open, or the quota is spent.
-    Out {
-        until: Timestamp,
-    },
-    /// The probe's outcome decides.
-    Probing,
-    /// It asked for a pause.
-    Throttled {
-        until: Timestamp,
-    },
-    /// It has not verified this sender; other senders' mail it takes.
-    SenderRefused {
-        until: Timestamp,
-    },
-}
-
-/// Health of all providers.
+/// The health of all.
+#[derive(Debug, Default)]
 pub struct Health {
-    providers: HashMap<ProviderName, Station>,
-    destinations: HashMap<(ProviderName, Domain), Station>,
-    quotas: HashMap<ProviderName, (Quota, Counter)>,
-    senders: HashMap<(ProviderName, Domain), Timestamp>,
+    entries: HashMap<Patient, Entry>,
+    /// Senders' domains that a provider has not verified, until when that is believed.
+    unverified: BTreeMap<(ProviderName, Domain), Timestamp>,
 }
 
-struct Station {
+#[derive(Debug)]
+struct Entry {
     breaker: Breaker,
-    throttled_until: Option<Timestamp>,
-    throttle_pause: Duration,
-    /// Attempts allowed at one time while it comes back: 1, 2, 4, … `None` once it is back.
+    pause: Option<Pause>,
+    /// Attempts allowed at one time while it comes back: 1, 2, 4, … `None`: as many as configured.
     ramp: Option<usize>,
 }
 
-impl Station {
-    fn new(provider: &Provider) -> Self {
-        Self {
-            breaker: Breaker::new(provider.breaker),
-            throttled_until: None,
-            throttle_pause: THROTTLE_FIRST,
-            ramp: None,
-        }
-    }
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Timestamp,
+    /// What the next one lasts if the provider does not say.
+    next: Duration,
+}
 
-    fn admits(&self, now: Timestamp) -> Admits {
-        match self.breaker.admits(now) {
-            Admission::OpenUntil(until) => return Admits::Out { until },
-            Admission::Probing => return Admits::Probing,
-            Admission::Probe => return Admits::Now { probe: true },
-            Admission::Closed => {}
-        }
-        match self.throttled_until {
-            Some(until) if now < until => Admits::Throttled { until },
-            Some(_) | None => Admits::Now { probe: false },
-        }
-    }
-
-    fn is_spotless(&self, now: Timestamp) -> bool {
-        self.breaker.is_spotless()
-            && self.ramp.is_none()
-            && self.throttled_until.is_none_or(|until| until <= now)
-            && self.throttle_pause == THROTTLE_FIRST
-    }
+/// What an attempt's end changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub change: Option<Change>,
+    /// The provider has asked for a pause up to then.
+    pub paused_until: Option<Timestamp>,
+    /// Whoever waits for this patient should look again.
+    pub news: bool,
 }
 
 impl Health {
-    /// `counters` are the quotas' counts as the queue kept them, by `quota_key`.
-    pub fn new<'a>(providers: impl Iterator<Item = &'a Provider>, counters: &HashMap<String, Counter>) -> Self {
-        let mut health = Self {
-            providers: HashMap::new(),
-            destinations: HashMap::new(),
-            quotas: HashMap::new(),
-            senders: HashMap::new(),
-        };
-        for provider in providers {
-            health.providers.insert(provider.name.clone(), Station::new(provider));
-            if let Some(quota) = provider.quota {
-                let counter = counters.get(&quota_key(&provider.name));
-                let counter = counter.copied().unwrap_or(Counter { since: Timestamp::UNIX_EPOCH, count: 0 });
-                health.quotas.insert(provider.name.clone(), (quota, counter));
+    pub fn standing(&self, patient: &Patient, now: Timestamp) -> Standing {
+        let Some(entry) = self.entries.get(patient) else { return Standing::Ready };
+        match (entry.breaker.admits(now), entry.pause) {
+            (Admission::OpenUntil(until), _) => Standing::Out { until },
+            (Admission::Closed | Admission::Probe, Some(pause)) if now < pause.until => {
+                Standing::Throttled { until: pause.until }
             }
-        }
-        health
-    }
-
-    /// `destination` is given for transports that deliver by destination.
-    pub fn admits(
-        &self,
-        provider: &ProviderName,
-        destination: Option<&Domain>,
-        sender: Option<&Domain>,
-        now: Timestamp,
-    ) -> Admits {
-        if let Some((quota, counter)) = self.quotas.get(provider) {
-            let ends = after(counter.since, quota.span);
-            if counter.count >= quota.messages && now < ends {
-                return Admits::Out { until: ends };
-            }
-        }
-        if let Some(sender) = sender
-            && let Some(&until) = self.senders.get(&(provider.clone(), sender.clone()))
-            && now < until
-        {
-            return Admits::SenderRefused { until };
-        }
-        self.station(provider, destination).map_or(Admits::Now { probe: false }, |station| station.admits(now))
-    }
-
-    /// Attempts that the provider may have at one time while it comes back.
-    pub fn ramp(&self, provider: &ProviderName, destination: Option<&Domain>) -> Option<usize> {
-        self.station(provider, destination).and_then(|station| station.ramp)
-    }
-
-    pub fn start_probe(&mut self, provider: &ProviderName, destination: Option<&Domain>) {
-        if let Some(station) = self.station_mut(provider, destination) {
-            station.breaker.start_probe();
+            (Admission::Closed, _) => Standing::Ready,
+            (Admission::Probe, _) => Standing::Probe,
         }
     }
 
-    /// Takes the outcomes of one attempt. `most` is the provider's concurrency, where a slow start ends.
+    /// Attempts that may be under way at one time, of the configured ones.
+    pub fn concurrency(&self, patient: &Patient, configured: usize) -> usize {
+        let ramp = self.entries.get(patient).and_then(|entry| entry.ramp);
+        ramp.map_or(configured, |ramp| ramp.min(configured)).max(1)
+    }
+
+    /// The attempt that `Standing::Probe` allowed has begun.
+    pub fn probing(&mut self, patient: &Patient) {
+        if let Some(entry) = self.entries.get_mut(patient) {
+            entry.breaker.probing();
+        }
+    }
+
+    /// Takes what an attempt came to. `sign` is apart from the outcomes, for an attempt that our own fault ended says
+    /// nothing of the provider. `configured` is the concurrency at which a slow start ends.
     pub fn record(
         &mut self,
-        provider: &Provider,
-        destination: Option<&Domain>,
-        sender: Option<&Domain>,
-        outcomes: &[Outcome],
-        probe: bool,
+        patient: &Patient,
+        settings: &BreakerSettings,
+        configured: usize,
+        (outcomes, sign, probe): (&[Outcome], Sign, bool),
         now: Timestamp,
-    ) -> Option<Change> {
-        for outcome in outcomes {
-            if let (Outcome::Unsupported(Lack::Sender(_)), Some(sender)) = (outcome, sender) {
-                self.senders.retain(|_, until| now < *until);
-                if self.senders.len() < SENDERS_MOST {
-                    self.senders.insert((provider.name.clone(), sender.clone()), after(now, SENDER_MEMORY));
-                }
+    ) -> Recorded {
+        let asked = pause_asked(outcomes);
+        if !self.entries.contains_key(patient) {
+            // No trouble before, and none now: nothing to remember.
+            if matches!(sign, Sign::Alive | Sign::Silent) && asked.is_none() {
+                return Recorded::default();
             }
+            let entry = Entry { breaker: Breaker::new(*settings), pause: None, ramp: None };
+            self.entries.insert(patient.clone(), entry);
         }
-        let sign = sign(outcomes, now);
-        let station = match destination {
-            None => self.providers.entry(provider.name.clone()).or_insert_with(|| Station::new(provider)),
-            Some(destination) => self
-                .destinations
-                .entry((provider.name.clone(), destination.clone()))
-                .or_insert_with(|| Station::new(provider)),
-        };
-        let change = station.breaker.record(sign, probe, now);
+        let Some(entry) = self.entries.get_mut(patient) else { return Recorded::default() };
+        let mut news = probe;
+        let change = entry.breaker.record(sign, probe, now);
         match change {
-            Some(Change::Closed) => station.ramp = Some(1),
-            Some(Change::Opened { .. } | Change::Reopened { .. }) => station.ramp = None,
-            None => {}
-        }
-        let mut throttled = None;
-        for outcome in outcomes {
-            if let Outcome::Throttled { retry_after, .. } = outcome {
-                throttled = throttled.max(Some(retry_after.unwrap_or(station.throttle_pause)));
-            }
-        }
-        if let Some(pause) = throttled {
-            // Replies to attempts that were under way at the first one do not double the pause.
-            if station.throttled_until.is_none_or(|until| until <= now) {
-                station.throttle_pause = (station.throttle_pause * 2).min(THROTTLE_MOST);
-            }
-            station.throttled_until = station.throttled_until.max(Some(after(now, pause)));
-        } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered { .. })) {
-            station.throttle_pause = THROTTLE_FIRST;
-            station.ramp = station.ramp.map(|ramp| ramp * 2).filter(|&ramp| ramp < provider.concurrency);
-        }
-        if let Some(destination) = destination
-            && station.is_spotless(now)
-        {
-            self.destinations.remove(&(provider.name.clone(), destination.clone()));
-        }
-        change
-    }
-
-    /// Counts messages against the provider's quota and gives the counter to be kept.
-    pub fn spend(&mut self, provider: &ProviderName, messages: u64, now: Timestamp) -> Option<(String, Counter)> {
-        let (quota, counter) = self.quotas.get_mut(provider)?;
-        if messages == 0 {
-            return None;
-        }
-        // A span that lies wholly in the future is a clock that was set back: it begins anew.
-        if now >= after(counter.since, quota.span) || now < counter.since {
-            *counter = Counter { since: now, count: 0 };
-        }
-        counter.count = counter.count.saturating_add(messages);
-        Some((quota_key(provider), *counter))
-    }
-
-    fn station(&self, provider: &ProviderName, destination: Option<&Domain>) -> Option<&Station> {
-        match destination {
-            None => self.providers.get(provider),
-            Some(destination) => self.destinations.get(&(provider.clone(), destination.clone())),
-        }
-    }
-
-    fn station_mut(&mut self, provider: &ProviderName, destination: Option<&Domain>) -> Option<&mut Station> {
-        match destination {
-            None => self.providers.get_mut(provider),
-            Some(destination) => self.destinations.get_mut(&(provider.clone(), destination.clone())),
-        }
-    }
-}
-
-/// The name of a provider's quota counter in the queue.
-pub fn quota_key(provider: &ProviderName) -> String {
-    format!("quota/{provider}")
-}
-
-/// What the outcomes of one attempt say together: trouble of the provider outweighs, then any proof of life.
-fn sign(outcomes: &[Outcome], now: Timestamp) -> Sign {
-    let mut seen = Sign::Nothing;
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Unavailable(trouble) if trouble.kind.opens_at_once() => {
-                let until = match trouble.kind {
-                    TroubleKind::Quota { retry_after: Some(span) } => Some(after(now, span)),
-                    TroubleKind::Quota { retry_after: None }
-                    | TroubleKind::Connection
-                    | TroubleKind::Tls
-                    | TroubleKind::Timeout
-                    | TroubleKind::Server
-                    | TroubleKind::Credentials
-                    | TroubleKind::Account => None,
-                };
-                return Sign::Out { until };
-            }
-            Outcome::Unavailable(_) | Outcome::Unknown(_) => seen = Sign::Failed,
-            Outcome::Delivered { .. } | Outcome::Rejected(_) | Outcome::Deferred(_) | Outcome::Throttled { .. } => {
-                if seen == Sign::Nothing {
-                    seen = Sign::Alive;
+            // The backlog does not fall upon it all at once.
+            Some(Change::Closed) => entry.ramp = Some(1),
+            Some(Change::Opened { .. } | Change::StaysOpen { .. }) => entry.ramp = None,
+            None => match sign {
+                Sign::Alive if asked.is_none() => {
+                    entry.ramp = entry.ramp.map(|ramp| ramp.saturating_mul(2)).filter(|ramp| *ramp < configured);
                 }
-            }
-            Outcome::Unsupported(_) => {}
+                Sign::Out | Sign::OutForSure(_) => entry.ramp = entry.ramp.map(|_| 1),
+                Sign::Alive | Sign::Silent => {}
+            },
+        }
+        news |= change.is_some();
+        if let Some(asked) = asked {
+            entry.throttle(asked, configured, now);
+            news = true;
+        } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered { .. }))
+            && entry.pause.is_some_and(|pause| pause.until <= now)
+        {
+            entry.pause = None;
+        }
+        let paused_until = entry.pause.map(|pause| pause.until).filter(|until| *until > now);
+        if entry.is_untroubled(now) {
+            self.entries.remove(patient);
+        }
+        Recorded { change, paused_until, news }
+    }
+
+    /// A provider refused a sender as unverified.
+    pub fn refuse_sender(&mut self, provider: &ProviderName, sender: &Domain, outcomes: &[Outcome], now: Timestamp) {
+        if !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unsupported(Lack::Sender(_)))) {
+            return;
+        }
+        if self.unverified.len() >= SENDERS_MOST {
+            self.unverified.retain(|_, until| now < *until);
+        }
+        if self.unverified.len() < SENDERS_MOST {
+            self.unverified.insert((provider.clone(), sender.clone()), after(now, SENDER_MEMORY));
         }
     }
-    seen
+
+    pub fn refuses_sender(&self, provider: &ProviderName, sender: &Domain, now: Timestamp) -> bool {
+        !self.unverified.is_empty()
+            && self.unverified.get(&(provider.clone(), sender.clone())).is_some_and(|until| now < *until)
+    }
+
+    /// Forgets what is past: destinations to which no mail goes any more.
+    pub fn prune(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| !entry.is_untroubled(now) && !entry.is_abandoned(now));
+        self.unverified.retain(|_, until| now < *until);
+    }
+}
+
+impl Entry {
+    fn throttle(&mut self, asked: Option<Duration>, configured: usize, now: Timestamp) {
+        let running = self.pause.filter(|pause| now < pause.until);
+        let next = self.pause.map_or(FIRST_PAUSE, |pause| pause.next);
+        let until = after(now, asked.unwrap_or(next).min(LONGEST_RETRY_AFTER));
+        self.pause = Some(match running {
+            // Replies to attempts that were under way when it began do not double the pause.
+            Some(pause) if asked.is_none() => pause,
+            Some(pause) => Pause { until: pause.until.max(until), ..pause },
+            None => Pause { until, next: (next * 2).min(LONGEST_PAUSE) },
+        });
+        if running.is_none() {
+            self.ramp = Some((self.ramp.unwrap_or(configured) / 2).max(1));
+        }
+    }
+
+    fn is_untroubled(&self, now: Timestamp) -> bool {
+        self.breaker.is_untroubled(now)
+            && self.ramp.is_none()
+            && self.pause.is_none_or(|pause| after(pause.until, PAUSE_MEMORY) < now)
+    }
+
+    /// Long due for a probe, and no mail there that would make one.
+    fn is_abandoned(&self, now: Timestamp) -> bool {
+        match self.breaker.admits(now) {
+            Admission::Probe => self.breaker.is_overdue(now, Duration::from_secs(3600)),
+            Admission::Closed | Admission::OpenUntil(_) => false,
+        }
+    }
+}
+
+/// Whether some outcome asks for a pause, and the longest that is named.
+fn pause_asked(outcomes: &[Outcome]) -> Option<Option<Duration>> {
+    let asked = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Throttled { retry_after, .. } => Some(*retry_after),
+        Outcome::Delivered { .. }
+        | Outcome::Rejected(_)
+        | Outcome::Deferred(_)
+        | Outcome::Unavailable(_)
+        | Outcome::Unsupported(_)
+        | Outcome::Unknown(_) => None,
+    });
+    asked.max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::fixtures::{moment, provider};
+    use crate::mail::{Diagnosis, EnhancedStatus, Severity};
+    use crate::transport::{Trouble, TroubleKind};
+
+    const SETTINGS: BreakerSettings = BreakerSettings {
+        failures: 2,
+        within: Duration::from_secs(30),
+        probe_after: Duration::from_secs(15),
+        probe_max: Duration::from_secs(60),
+    };
+
+    fn patient(destination: Option<&str>) -> Patient {
+        Patient { provider: provider("p"), destination: destination.map(|domain| domain.parse().unwrap()) }
+    }
+
+    fn says() -> Diagnosis {
+        Diagnosis::local(EnhancedStatus::new(Severity::Transient, 0, 0), "x")
+    }
+
+    fn taken() -> Outcome {
+        Outcome::Delivered { diagnosis: says(), provider_id: None }
+    }
+
+    fn out() -> Outcome {
+        Outcome::Unavailable(Trouble { kind: TroubleKind::Connection, diagnosis: says() })
+    }
+
+    fn throttled(seconds: Option<u64>) -> Outcome {
+        Outcome::Throttled { retry_after: seconds.map(Duration::from_secs), diagnosis: says() }
+    }
+
+    fn tell(health: &mut Health, of: &Patient, outcome: Outcome, probe: bool, second: u64) -> Recorded {
+        let outcomes = [outcome];
+        health.record(of, &SETTINGS, 32, (&outcomes, Sign::of(&outcomes), probe), moment(second))
+    }
+
+    #[test]
+    fn who_is_well_takes_no_memory() {
+        let mut health = Health::default();
+        for outcome in [taken(), Outcome::Rejected(says()), Outcome::Deferred(says())] {
+            assert_eq!(tell(&mut health, &patient(Some("a.example")), outcome, false, 0), Recorded::default());
+        }
+        assert!(health.entries.is_empty());
+    }
+
+    #[test]
+    fn a_dead_destination_says_nothing_of_another_and_is_forgotten_when_well() {
+        let mut health = Health::default();
+        let (dead, live) = (patient(Some("dead.example")), patient(Some("live.example")));
+        tell(&mut health, &dead, out(), false, 0);
+        tell(&mut health, &dead, out(), false, 1);
+        assert_eq!(health.standing(&dead, moment(2)), Standing::Out { until: moment(16) });
+        assert_eq!(health.standing(&live, moment(2)), Standing::Ready);
+        assert_eq!(health.standing(&dead, moment(16)), Standing::Probe);
+        health.probing(&dead);
+        assert!(matches!(health.standing(&dead, moment(16)), Standing::Out { .. }));
+        assert_eq!(tell(&mut health, &dead, taken(), true, 17).change, Some(Change::Closed));
+        // Slow start: one, and each success doubles it.
+        for allowed in [1, 2, 4, 8, 16, 32] {
+            assert_eq!(health.concurrency(&dead, 32), allowed);
+            tell(&mut health, &dead, taken(), false, 18);
+        }
+        assert!(health.entries.is_empty());
+    }
+
+    #[test]
+    fn a_failure_in_slow_start_starts_it_again() {
+        let mut health = Health::default();
+        let of = patient(None);
+        tell(
+            &mut health,
+            &of,
+            Outcome::Unavailable(Trouble { kind: TroubleKind::Account, diagnosis: says() }),
+            false,
+            0,
+        );
+        health.probing(&of);
+        tell(&mut health, &of, taken(), true, 15);
+        tell(&mut health, &of, taken(), false, 16);
+        tell(&mut health, &of, taken(), false, 16);
+        assert_eq!(health.concurrency(&of, 32), 4);
+        tell(&mut health, &of, out(), false, 17);
+        assert_eq!(health.concurrency(&of, 32), 1);
+    }
+
+    #[test]
+    fn pauses_are_told_or_double_until_a_success() {
+        let mut health = Health::default();
+        let of = patient(None);
+        let pause = |health: &mut Health, told, at| {
+            let recorded = tell(health, &of, throttled(told), false, at);
+            recorded.paused_until.unwrap().as_second() - moment(at).as_second()
+        };
+        assert_eq!(pause(&mut health, None, 0), 1);
+        assert_eq!(health.standing(&of, moment(0)), Standing::Throttled { until: moment(1) });
+        assert_eq!(pause(&mut health, None, 0), 1, "it was under way already");
+        assert_eq!(health.standing(&of, moment(1)), Standing::Ready);
+        for (at, seconds) in [(10, 2), (20, 4), (30, 8), (40, 16), (60, 32), (100, 60), (200, 60)] {
+            assert_eq!(pause(&mut health, None, at), seconds);
+        }
+        assert_eq!(pause(&mut health, Some(300), 210), 300, "told while it pauses: the longer one holds");
+        assert_eq!(pause(&mut health, Some(5), 220), 290);
+        tell(&mut health, &of, taken(), false, 520);
+        assert_eq!(pause(&mut health, None, 521), 1, "a success makes it short again");
+        assert_eq!(pause(&mut health, Some(u64::MAX), 600), 86_400);
+    }
+
+    #[test]
+    fn unverified_senders_are_believed_for_a_while() {
+        let mut health = Health::default();
+        let (name, sender): (_, Domain) = (provider("p"), "new.example".parse().unwrap());
+        let lack = [Outcome::Unsupported(Lack::Sender(says()))];
+        health.refuse_sender(&name, &sender, &[taken(), Outcome::Unsupported(Lack::Message(says()))], moment(0));
+        assert!(!health.refuses_sender(&name, &sender, moment(1)));
+        health.refuse_sender(&name, &sender, &lack, moment(0));
+        assert!(health.refuses_sender(&name, &sender, moment(299)));
+        assert!(!health.refuses_sender(&name, &sender, moment(300)));
+        assert!(!health.refuses_sender(&provider("q"), &sender, moment(1)));
+        // A flood of senders takes no more memory than it may.
+        for n in 0..SENDERS_MOST * 2 {
+            health.refuse_sender(&name, &format!("d{n}.example").parse().unwrap(), &lack, moment(1));
+        }
+        assert_eq!(health.unverified.len(), SENDERS_MOST);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let mut health = Health::default();
+        for n in 0..10 {
+            let of = patient(Some(&format!("d{n}.example")));
+            tell(&mut health, &of, out(), false, 0);
+            if n < 5 {
+                tell(&mut health, &of, out(), false, 0);
+            }
+        }
+        health.prune(moment(20));
+        assert_eq!(health.entries.len(), 10);
+        health.prune(moment(31));
+        assert_eq!(health.entries.len(), 5, "single failures are no trouble any more");
+        health.prune(moment(15 + 3601));
+        assert!(health.entries.is_empty());
+    }
 }

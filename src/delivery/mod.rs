@@ -1,50 +1,69 @@
-//! Delivery: from a leg that is due to a settlement on disk.
+//! Delivery: what is queued goes out, by the route's chain, within its limits, until each recipient is settled.
 //!
-//! The steps, and the function of each:
-//! 1. legs come into lanes: `queue.nudged`, `Lanes::nudge`; at a start `Scheduler::resume`;
-//! 2. a lane that may send claims a window: `Scheduler::advance`, `Shared::claim`;
-//! 3. each leg is routed anew: `resort::destiny` (expired, rejected, held, discarded, moved to another lane, or on);
-//! 4. a provider is chosen: `plan::plan`, asking `health::Health::admits`;
-//! 5. permits and slots are taken: `Scheduler::place`, `limits::Gate`;
-//! 6. the attempt runs: `attempt::run`;
-//! 7. its outcomes move the provider's health (`Health::record`, `breaker::Breaker`) and are settled (`settle::settle`);
-//! 8. the settlement and its DSNs go to disk in one commit: `writer::write`, `notices`.
+//! The steps of a delivery, with the function of each:
 //!
-//! What waits too long meets `sweep::sweep`, whatever it waits for.
+//! 1. The queue tells which lanes have mail (`Queue::nudged`); a lane stands in line when some is due (`Board::nudge`).
+//! 2. A window of its legs is claimed, each recipient routed anew, those that go elsewhere written down (`Desk::read`).
+//! 3. The lane gets its turn (`Scheduler::look_at`); a leg that is too old bounces.
+//! 4. The chain is asked which provider takes it, or what it waits for (`plan::plan`), from the providers' health
+//!    (`Health::standing`) and quotas (`Quotas::spent`).
+//! 5. Concurrency is looked at and permits are taken, the route's and then the provider's (`Scheduler::admit`). What is
+//!    shut parks the lane there (`Board::park`), and nobody else.
+//! 6. The attempt runs in a task of its own (`Scheduler::launch`, `attempt::run`).
+//! 7. Its outcomes, whatever way it ended (`Flight::end`), go to the provider's health (`Health::record`) and are settled,
+//!    recipient by recipient (`settle::settle`).
+//! 8. The settlement is written with the reports it calls for (`Desk::write`); new legs nudge their lanes: step 1.
+//!
+//! Beside that, the sweep finds what expires or is delayed while it waits (`sweep::sweep`).
+//!
+//! `breaker`, `schedule`, `plan` and `settle` are pure: time and randomness are arguments. All state has one owner, the
+//! scheduler's task (`Scheduler::run`).
 
 mod attempt;
+mod backlog;
+mod board;
 mod breaker;
+mod desk;
+mod finish;
 mod health;
-mod lanes;
 mod limits;
-mod notices;
+mod pending;
 mod plan;
-mod report;
-mod resort;
+mod quota;
 mod schedule;
 mod scheduler;
 mod settle;
+mod span;
+mod start;
+mod status;
 mod sweep;
-mod writer;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Route, Server};
-use crate::mail::{Domain, HeaderSection, MidSource, ProviderName, Timestamp};
+use crate::config::Server;
+use crate::mail::{Domain, MidSource, ProviderName};
 use crate::os::Clock;
-use crate::queue::{Claim, Claimed, Lane, Queue, QueueError};
+use crate::queue::Queue;
 use crate::routing::Table;
 use crate::transport::Transport;
-use schedule::{Schedule, after};
 
+pub use backlog::Backlog;
+pub use desk::lane;
 pub use scheduler::Scheduler;
+pub use status::Meter;
 
 /// What the scheduler is built from.
-pub struct Deps {
-    pub queue: Queue,
+pub struct Deps<Q = Queue> {
+    pub queue: Q,
     pub table: Arc<Table>,
+    /// One for each provider of the table.
     pub transports: HashMap<ProviderName, Arc<dyn Transport>>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
@@ -53,13 +72,14 @@ pub struct Deps {
 
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What DSNs call the relay.
+    /// What the relay calls itself in reports.
     pub hostname: Domain,
     /// Pauses between rounds, where the route has none of its own.
     pub retry: Vec<Duration>,
     pub expire: Duration,
+    /// When a sender is told of a delay; `None`: never.
     pub warn_after: Option<Duration>,
-    /// What attempts in flight may still take after the stop.
+    /// What attempts under way may still take when delivery is told to stop.
     pub grace: Duration,
 }
 
@@ -72,68 +92,5 @@ impl From<&Server> for Settings {
             warn_after: server.queue.warn_after,
             grace: server.shutdown_grace,
         }
-    }
-}
-
-/// What the scheduler's tasks share; nothing of it changes.
-struct Shared {
-    queue: Queue,
-    table: Arc<Table>,
-    clock: Clock,
-    mids: Arc<MidSource>,
-    settings: Settings,
-}
-
-impl Shared {
-    fn new(deps: &Deps) -> Self {
-        Self {
-            queue: deps.queue.clone(),
-            table: deps.table.clone(),
-            clock: deps.clock.clone(),
-            mids: deps.mids.clone(),
-            settings: deps.settings.clone(),
-        }
-    }
-
-    fn schedule(&self, route: &Route) -> Schedule {
-        Schedule::new(route.retry.as_deref().unwrap_or(&self.settings.retry))
-    }
-
-    fn expires_at(&self, claim: &Claim) -> Timestamp {
-        let route = self.table.route_named(&claim.leg.lane.route);
-        after(claim.envelope.accepted_at, route.and_then(|route| route.expire).unwrap_or(self.settings.expire))
-    }
-
-    /// The age below which no message can be expired or late.
-    fn youngest(&self) -> Duration {
-        let expiries = self.table.routes().filter_map(|route| route.expire).chain([self.settings.expire]);
-        expiries.chain(self.settings.warn_after).min().unwrap_or(self.settings.expire)
-    }
-
-    /// Claims legs, with their header sections where the table asks for them.
-    async fn claim(
-        &self,
-        lane: &Lane,
-        now: Timestamp,
-        most: usize,
-    ) -> Result<(Claimed, Vec<Option<HeaderSection>>), QueueError> {
-        let claimed = self.queue.claim(lane, now, most).await?;
-        let mut headers = Vec::with_capacity(claimed.claims.len());
-        for claim in &claimed.claims {
-            if !self.table.needs_header() {
-                headers.push(None);
-                continue;
-            }
-            match self.queue.content(claim.mid, &claim.envelope).header().await {
-                Ok(header) => headers.push(Some(HeaderSection::new(header))),
-                Err(error) => {
-                    for claim in &claimed.claims {
-                        self.queue.release(claim.mid, claim.number);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok((claimed, headers))
     }
 }

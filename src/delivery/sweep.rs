@@ -1,79 +1,161 @@
-//! The sweep: what waits too long is bounced or its sender told of the delay, whatever it waits for.
+//! Expiry and delay warnings for what waits: walks through the older part of the queue, in windows.
 //!
-//! It walks the queue in windows from the oldest message on, as far as messages can be old enough to matter. Legs in
-//! flight are left alone; they are seen again at their next claim.
+//! Expiry holds in every state but one: a held message waits for a person, however long. What is under way is left to the
+//! end of its attempt.
 
 use std::time::Duration;
 
-use tracing::{error, warn};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use super::schedule::after;
-use super::writer::{Finish, settle, write};
-use super::{Shared, notices, resort};
-use crate::mail::{Mid, Timestamp};
-use crate::queue::{Claim, LegState};
+use super::backlog::Backlog;
+use super::desk::Desk;
+use super::pending::{Draft, What};
+use super::settle::expired;
+use super::span::{after, before};
+use crate::mail::{Diagnosis, EnhancedStatus, Severity};
+use crate::queue::{Claim, Leg, LegState};
 
-const WINDOW: usize = 500;
+/// Legs that one read brings.
+const WINDOW: usize = 256;
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
 
-/// Pause between two sweeps: a tenth of the shortest span that one has to keep.
-pub fn interval(shared: &Shared) -> Duration {
-    (shared.youngest() / 10).clamp(Duration::from_secs(1), Duration::from_secs(60))
+/// What is to be done with a leg that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Leave,
+    Expire,
+    Warn,
 }
 
-pub async fn sweep(shared: &Shared) {
-    let now = shared.clock.now();
-    let youngest = jiff::SignedDuration::try_from(shared.youngest()).unwrap_or(jiff::SignedDuration::MAX);
-    let before = now.saturating_sub(youngest).unwrap_or(Timestamp::MIN);
-    let mut after_leg: Option<(Mid, u32)> = None;
-    loop {
-        let window = match shared.queue.walk(after_leg, before, WINDOW).await {
+/// Pure: what age asks for.
+pub fn call(leg: &Leg, age: Duration, expire: Duration, warn_after: Option<Duration>) -> Call {
+    match leg.state {
+        LegState::Held { .. } => Call::Leave,
+        LegState::Waiting if age >= expire => Call::Expire,
+        LegState::Waiting if !leg.warned && warn_after.is_some_and(|after| age >= after) => Call::Warn,
+        LegState::Waiting => Call::Leave,
+    }
+}
+
+/// Goes through the queue once. Gives the time to wait until the next walk.
+pub async fn sweep<Q: Backlog>(desk: &Desk<Q>, token: &CancellationToken) -> Duration {
+    let began = Instant::now();
+    let shortest = desk.table.routes().filter_map(|route| route.expire).fold(desk.settings.expire, Duration::min);
+    let youngest = desk.settings.warn_after.map_or(shortest, |warn_after| warn_after.min(shortest));
+    let older_than = before(desk.clock.now(), youngest);
+    let mut behind = None;
+    while !token.is_cancelled() {
+        // An id's time is cut to the millisecond: one more, so that what just came of age is in it.
+        let window = desk.queue.walk(behind, after(older_than, Duration::from_millis(1)), WINDOW).await;
+        let window = match window {
             Ok(window) => window,
             Err(error) => {
-                error!(%error, "the queue cannot be read for expired mail; trying again later");
-                return;
+                warn!(%error, "the queue cannot be read for expired mail");
+                break;
             }
         };
-        let Some(last) = window.last() else { return };
-        after_leg = Some((last.mid, last.number));
-        for seen in &window {
-            if !overdue(shared, seen, now) {
-                continue;
-            }
-            // Between the walk and now it may have been claimed, or be gone.
-            match shared.queue.claim_one(seen.mid, seen.number).await {
-                Ok(Some(claim)) => act(shared, claim, now).await,
-                Ok(None) => {}
-                Err(error) => error!(mid = %seen.mid, %error, "the queue cannot be read for expired mail"),
+        let Some(last) = window.last() else { break };
+        behind = Some((last.mid, last.number));
+        for claim in &window {
+            if desk.call(claim) != Call::Leave {
+                desk.answer(claim).await;
             }
         }
     }
+    // A long walk is made less often: it takes a tenth of the time at most.
+    (shortest / 10).clamp(SHORTEST, LONGEST).max(began.elapsed() * 10)
 }
 
-fn overdue(shared: &Shared, claim: &Claim, now: Timestamp) -> bool {
-    match claim.leg.state {
-        // A person decides about it, in his own time.
-        LegState::Held { .. } => false,
-        LegState::Waiting => now >= shared.expires_at(claim) || to_warn(shared, claim, now),
+impl<Q: Backlog> Desk<Q> {
+    fn call(&self, claim: &Claim) -> Call {
+        let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
+        let age = super::span::until(claim.envelope.accepted_at, self.clock.now());
+        call(&claim.leg, age, self.expire(route), self.settings.warn_after)
+    }
+
+    /// With the lease taken, looks once more, and does it.
+    async fn answer(&self, seen: &Claim) {
+        let claim = match self.queue.claim_one(seen.mid, seen.number).await {
+            Ok(Some(claim)) => claim,
+            // Gone, or under way.
+            Ok(None) => return,
+            Err(error) => {
+                warn!(mid = %seen.mid, %error, "a queued message cannot be read");
+                return;
+            }
+        };
+        match self.call(&claim) {
+            Call::Leave => self.queue.release(claim.mid, claim.number),
+            Call::Expire => self.expire_leg(claim).await,
+            Call::Warn => self.warn_of(claim).await,
+        }
+    }
+
+    async fn expire_leg(&self, claim: Claim) {
+        let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
+        let expire = self.expire(route);
+        info!(mid = %claim.mid, route = %claim.leg.lane.route, recipients = claim.leg.recipients.len(), "expired: bounced");
+        let mut draft = draft(&claim);
+        for recipient in &claim.leg.recipients {
+            draft.tell(recipient.index, What::Failed, expired(expire, recipient.last.as_ref()));
+        }
+        self.write(draft).await;
+    }
+
+    async fn warn_of(&self, claim: Claim) {
+        let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
+        let until = self.expires_at(route, &claim.envelope);
+        let mut draft = draft(&claim);
+        for recipient in &claim.leg.recipients {
+            draft.tell(recipient.index, What::Delayed { until }, recipient.last.clone().unwrap_or_else(never_tried));
+        }
+        draft.legs.push(Leg { warned: true, ..claim.leg });
+        self.write(draft).await;
     }
 }
 
-fn to_warn(shared: &Shared, claim: &Claim, now: Timestamp) -> bool {
-    let Some(warn_after) = shared.settings.warn_after else { return false };
-    !claim.leg.warned && now >= after(claim.envelope.accepted_at, warn_after)
+fn draft(claim: &Claim) -> Draft {
+    Draft {
+        mid: claim.mid,
+        number: claim.number,
+        envelope: claim.envelope.clone(),
+        recipients: claim.leg.recipients.iter().map(|recipient| recipient.index).collect(),
+        legs: Vec::new(),
+        told: Vec::new(),
+        counter: None,
+        last_attempt: None,
+    }
 }
 
-async fn act(shared: &Shared, claim: Claim, now: Timestamp) {
-    if !overdue(shared, &claim, now) {
-        shared.queue.release(claim.mid, claim.number);
-        return;
+/// RFC 3463, 3.5: X.4.7 says that it takes too long.
+fn never_tried() -> Diagnosis {
+    Diagnosis::local(EnhancedStatus::new(Severity::Transient, 4, 7), "it waits for its turn; no attempt was made yet")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::fixtures::leg;
+
+    #[test]
+    fn age_decides() {
+        let hour = Duration::from_secs(3600);
+        let held = |leg: Leg| Leg { state: LegState::Held { reason: "review".to_owned() }, ..leg };
+        let warned = |leg: Leg| Leg { warned: true, ..leg };
+        for (leg, age, warn_after, expected) in [
+            (leg(), hour * 3, Some(hour * 4), Call::Leave),
+            (leg(), hour * 4, Some(hour * 4), Call::Warn),
+            (warned(leg()), hour * 9, Some(hour * 4), Call::Leave),
+            (leg(), hour * 9, None, Call::Leave),
+            (leg(), hour * 120, Some(hour * 4), Call::Expire),
+            (warned(leg()), hour * 120, None, Call::Expire),
+            (leg(), hour * 121, Some(hour * 200), Call::Expire),
+            (held(leg()), hour * 1000, Some(hour * 4), Call::Leave),
+        ] {
+            assert_eq!(call(&leg, age, hour * 120, warn_after), expected, "{leg:?} {age:?} {warn_after:?}");
+        }
     }
-    if now >= shared.expires_at(&claim) {
-        warn!(mid = %claim.mid, route = %claim.leg.lane.route, recipients = claim.leg.recipients.len(), outcome = "expired", "not delivered in time");
-        let finish = resort::expired(&claim.leg);
-        return write(shared, claim, finish).await;
-    }
-    let notice = notices::delay(shared, &claim).await;
-    let mut leg = claim.leg.clone();
-    leg.warned = true;
-    settle(shared, claim, Finish::legs(vec![leg]), notice.into_iter().collect()).await;
 }

@@ -10,7 +10,7 @@ use super::lease::lock;
 use crate::mail::{Envelope, Mid};
 
 /// Octets kept in all.
-const MOST: usize = 32 << 20;
+const MOST: usize = 16 << 20;
 /// What an entry costs beside its content.
 const ENTRY: usize = 1024;
 

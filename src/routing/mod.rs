@@ -1,7 +1,13 @@
 //! The routing table: which route takes a recipient, and why. Pure.
 
+mod check;
+mod cover;
+mod explain;
 mod matching;
 mod table;
+mod words;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +15,8 @@ use std::sync::Arc;
 use crate::config::Route;
 use crate::mail::{Address, HeaderSection};
 
+pub use check::{Finding, check};
+pub use explain::{Explanation, Limits, Member, Passed};
 pub use table::Table;
 
 /// What a decision is made from. At RCPT the content is not there yet: `header` and `size` are unknown then.

@@ -23,4 +23,13 @@ pub enum TransportError {
     Ca { path: PathBuf, detail: String },
     #[error("certificates cannot be checked: {0}")]
     Roots(String),
+    #[error("the HTTP client cannot be built: {0}")]
+    Http(String),
+    #[error("the endpoint '{endpoint}' is no URL of an API: {detail}")]
+    Endpoint { endpoint: String, detail: String },
+    #[error("the {0} has characters that no HTTP header can carry")]
+    Key(&'static str),
+    /// Only in builds without the feature `aws-chain`.
+    #[error("this build finds no AWS credentials by itself: give access_key_id and secret_access_key")]
+    NoChain,
 }

@@ -1,153 +1,138 @@
-//! A Maildir folder: for trying things out, journals and tests.
+//! A Maildir: for trying things out, for journals and for tests.
 //!
-//! A message is written in `tmp`, synced, moved to `new`, and the move is synced: a reader never sees half a message, and
-//! a delivered one outlives a power loss. Content goes in as it came, CRLF and all, behind the fields that final delivery
-//! adds (RFC 5321, 4.4): Return-Path, and a Delivered-To for each recipient.
+//! One file a message, whatever the number of recipients, its content octet for octet as it was accepted. Before it stand
+//! the fields of final delivery (RFC 5321, 4.4): `Return-Path`, and a `Delivered-To` for each recipient. A file is written
+//! in `tmp`, synced, and only then moved to `new`, whose entry is synced as well before the outcome is `delivered`: readers
+//! never see half a message, and none that was delivered is lost with power. What a crash or a cut-off attempt leaves in
+//! `tmp` is no mail.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::task::spawn_blocking;
+use tokio::sync::mpsc;
 
-use super::{Attempt, Environment, Outcome, ProviderId, Transport, TransportError, Trouble, TroubleKind};
+use super::environment::{Environment, TransportError};
+use super::http::{permanent, transient};
+use super::{Attempt, Lack, Outcome, Progress, ProviderId, Transport, Trouble, TroubleKind};
 use crate::config::{MaildirSettings, Provider};
-use crate::mail::{Diagnosis, EnhancedStatus, Severity, Timestamp};
+use crate::mail::{Diagnosis, EnhancedStatus, Severity};
 use crate::os::{self, Clock};
 
-pub struct Maildir {
+/// Pieces that may wait for the disk.
+const AHEAD: usize = 4;
+/// Names are tried again where another process of our number took one.
+const NAMES: usize = 8;
+
+/// Tells apart the names of one microsecond, whichever of this process's Maildirs they are for.
+static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+
+/// The `maildir` transport.
+pub struct MaildirTransport {
     path: PathBuf,
-    /// The last part of file names: the host, without what a file name cannot hold.
-    host: String,
+    hostname: String,
     clock: Clock,
-    delivered: AtomicU64,
 }
 
-impl Maildir {
-    pub fn new(_: &Provider, settings: &MaildirSettings, environment: &Environment) -> Result<Self, TransportError> {
-        let host = environment.hostname.as_str().replace(['/', ':'], "_");
-        Ok(Self { path: settings.path.clone(), host, clock: environment.clock.clone(), delivered: AtomicU64::new(0) })
+impl MaildirTransport {
+    /// The folders are made when the first message comes.
+    pub fn new(
+        _provider: &Provider,
+        settings: &MaildirSettings,
+        environment: &Environment,
+    ) -> Result<Self, TransportError> {
+        // What no file name, or no Maildir's, may have.
+        let hostname = environment.hostname.as_str().replace('/', "\\057").replace(':', "\\072");
+        Ok(Self { path: settings.path.clone(), hostname, clock: environment.clock.clone() })
     }
 
-    async fn deliver(&self, attempt: &Attempt) -> Outcome {
-        let now = self.clock.now();
-        let nth = self.delivered.fetch_add(1, Ordering::Relaxed);
-        let base = unique_name(now, std::process::id(), nth, &self.host);
-        let draft = match self.write(attempt, &base).await {
-            Ok(draft) => draft,
-            Err(fault) => return self.failed(fault),
+    async fn try_it(&self, attempt: &Attempt) -> Outcome {
+        let (pieces, waiting) = mpsc::channel(AHEAD);
+        let file = NewFile {
+            folder: self.path.clone(),
+            stem: self.stem(),
+            hostname: self.hostname.clone(),
+            fields: fields(attempt),
+            progress: attempt.progress.clone(),
         };
-        attempt.progress.sending_the_last();
-        let (folder, name) = (self.path.clone(), format!("{base},S={}", draft.size));
-        let (from, target) = (draft.path.clone(), folder.join("new").join(&name));
-        let moved = blocking(move || {
-            fs::rename(&from, &target)?;
-            os::sync_folder(&folder.join("new"))
-        });
-        match moved.await {
-            Ok(()) => Outcome::Delivered {
-                diagnosis: Diagnosis::local(EnhancedStatus::new(Severity::Success, 0, 0), "delivered to the folder"),
-                provider_id: Some(ProviderId(name)),
-            },
-            Err(error) => self.failed(Fault::Folder(error)),
-        }
-    }
-
-    /// Writes the message to `tmp` and syncs it.
-    async fn write(&self, attempt: &Attempt, base: &str) -> Result<Draft, Fault> {
-        let (folder, path) = (self.path.clone(), self.path.join("tmp").join(base));
-        let fields = trace(attempt);
-        let opening = path.clone();
-        let mut file = blocking(move || {
-            make(&folder)?;
-            let mut file = os::create_private(&opening)?;
-            file.write_all(fields.as_bytes())?;
-            Ok((file, fields.len() as u64))
-        })
-        .await
-        .map(|(file, size)| Draft { file: Some(file), path, size })
-        .map_err(Fault::Folder)?;
-        let mut n = 0;
-        while let Some(chunk) = attempt.content.chunk(n).await.map_err(|error| Fault::Queue(error.to_string()))? {
-            file.append(chunk).await.map_err(Fault::Folder)?;
-            n += 1;
-        }
-        file.sync().await.map_err(Fault::Folder)?;
-        Ok(file)
-    }
-
-    fn failed(&self, fault: Fault) -> Outcome {
-        match fault {
-            // Mailbox full (RFC 3463, X.2.2) is a full disk here, and every other message will meet it too.
-            Fault::Folder(error) => {
-                let detail = if error.kind() == io::ErrorKind::StorageFull { (2, 2) } else { (3, 0) };
-                let status = EnhancedStatus::new(Severity::Transient, detail.0, detail.1);
-                let said = format!("the folder {} cannot be written: {error}", self.path.display());
-                Outcome::Unavailable(Trouble { kind: TroubleKind::Server, diagnosis: Diagnosis::local(status, said) })
+        let writing = tokio::task::spawn_blocking(move || file.write(waiting));
+        let read = hand_over(attempt, pieces).await;
+        let written = writing.await;
+        match (read, written) {
+            (Err(why), _) => Outcome::Deferred(Diagnosis::local(transient(3, 0), why)),
+            (Ok(()), Ok(Ok(name))) => {
+                let text = format!("written to {}", self.path.join("new").join(&name).display());
+                let diagnosis = Diagnosis::local(EnhancedStatus::new(Severity::Success, 0, 0), text);
+                Outcome::Delivered { diagnosis, provider_id: Some(ProviderId(name)) }
             }
-            Fault::Queue(said) => {
-                Outcome::Deferred(Diagnosis::local(EnhancedStatus::new(Severity::Transient, 3, 0), said))
+            (Ok(()), Ok(Err(failed))) => self.failed(&failed),
+            (Ok(()), Err(panic)) if attempt.progress.may_have_it() => {
+                Outcome::Unknown(Diagnosis::local(transient(3, 0), panic.to_string()))
             }
+            (Ok(()), Err(panic)) => Outcome::Deferred(Diagnosis::local(transient(3, 0), panic.to_string())),
+        }
+    }
+
+    /// Unique on this host over time: the first and the second part of the name.
+    fn stem(&self) -> String {
+        let now = self.clock.now();
+        let (seconds, micros) = (now.as_second(), now.subsec_nanosecond() / 1000);
+        format!("{seconds}.M{micros}P{}", std::process::id())
+    }
+
+    fn failed(&self, failed: &Failed) -> Outcome {
+        let text = format!("the maildir {} cannot take the message: {failed}", self.path.display());
+        match failed {
+            Failed::Doubtful(_) => Outcome::Unknown(Diagnosis::local(transient(3, 0), text)),
+            Failed::Io { error, .. } if error.kind() == ErrorKind::FileTooLarge => {
+                Outcome::Unsupported(Lack::Message(Diagnosis::local(permanent(3, 4), text)))
+            }
+            Failed::Io { error, .. } => {
+                let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+                let status = if full { transient(3, 1) } else { transient(3, 0) };
+                let diagnosis = Diagnosis::local(status, text);
+                Outcome::Unavailable(Trouble { kind: TroubleKind::Server, diagnosis })
+            }
+            // The reader of the content has said why.
+            Failed::CutOff => Outcome::Deferred(Diagnosis::local(transient(3, 0), text)),
         }
     }
 }
 
-enum Fault {
-    Folder(io::Error),
-    /// The content could not be read from the queue.
-    Queue(String),
-}
-
-/// A file in `tmp`; removed unless it was moved away.
-struct Draft {
-    file: Option<File>,
-    path: PathBuf,
-    size: u64,
-}
-
-impl Draft {
-    async fn append(&mut self, octets: Bytes) -> io::Result<()> {
-        let Some(mut file) = self.file.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        self.size += octets.len() as u64;
-        self.file = Some(blocking(move || file.write_all(&octets).map(|()| file)).await?);
-        Ok(())
+impl Transport for MaildirTransport {
+    fn most_recipients(&self) -> usize {
+        1000
     }
 
-    async fn sync(&mut self) -> io::Result<()> {
-        let Some(file) = self.file.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        blocking(move || file.sync_all()).await
+    fn attempt<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Vec<Outcome>> {
+        async move { attempt.all(self.try_it(attempt).await) }.boxed()
     }
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // Gone already where it was delivered.
-        let _ = fs::remove_file(&self.path);
-    }
+/// What goes to the writer. Without `End` the message is not complete: the attempt was dropped.
+enum Piece {
+    Octets(Bytes),
+    End,
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// `tmp`, `new` and `cur`, where they are not there yet. Made anew when somebody emptied the folder.
-fn make(path: &Path) -> io::Result<()> {
-    for part in ["tmp", "new", "cur"] {
-        os::create_private_folder(&path.join(part))?;
+/// Reads the content for the writer. A writer that is gone has its own reason.
+async fn hand_over(attempt: &Attempt, pieces: mpsc::Sender<Piece>) -> Result<(), String> {
+    for n in 0.. {
+        let Some(octets) = attempt.content.chunk(n).await.map_err(|error| error.to_string())? else { break };
+        if pieces.send(Piece::Octets(octets)).await.is_err() {
+            return Ok(());
+        }
     }
+    let _ = pieces.send(Piece::End).await;
     Ok(())
 }
 
-/// A name that no other delivery has: time, process, count, host (the Maildir convention).
-fn unique_name(now: Timestamp, process: u32, nth: u64, host: &str) -> String {
-    format!("{}.M{:06}P{process}Q{nth}.{host}", now.as_second(), now.subsec_microsecond())
-}
-
-/// The fields of final delivery.
-fn trace(attempt: &Attempt) -> String {
+/// Addresses hold no line ends, so these are lines.
+fn fields(attempt: &Attempt) -> String {
     let mut fields = match &attempt.envelope.reverse_path {
         Some(address) => format!("Return-Path: <{address}>\r\n"),
         None => "Return-Path: <>\r\n".to_owned(),
@@ -158,85 +143,100 @@ fn trace(attempt: &Attempt) -> String {
     fields
 }
 
-impl Transport for Maildir {
-    fn most_recipients(&self) -> usize {
-        1000
-    }
-
-    fn attempt<'a>(&'a self, attempt: &'a Attempt) -> BoxFuture<'a, Vec<Outcome>> {
-        Box::pin(async move { attempt.all(self.deliver(attempt).await) })
-    }
+/// Why there is no new file, or perhaps one.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    /// It stands in `new` already, may be read, and may be gone after a loss of power.
+    #[error("it was written and could not be made durable: {0}")]
+    Doubtful(io::Error),
+    #[error("its content ended before its time")]
+    CutOff,
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+/// A message on its way to the disk.
+struct NewFile {
+    folder: PathBuf,
+    stem: String,
+    hostname: String,
+    fields: String,
+    progress: Progress,
+}
 
-    use super::*;
-    use crate::mail::{BodyKind, DsnRequest, Envelope, Mid, Origin, Recipient};
-    use crate::queue::Content;
-    use crate::transport::Progress;
-
-    fn attempt(content: &'static str) -> Attempt {
-        let origin = Origin { listener: "apps".to_owned(), client: None, helo: None, user: None };
-        let recipients = ["b@example.com", "c@example.com"].map(|to| Recipient::new(to.parse().unwrap()));
-        let envelope = Envelope {
-            reverse_path: Some("a@example.com".parse().unwrap()),
-            recipients: recipients.to_vec(),
-            dsn: DsnRequest::default(),
-            body: BodyKind::SevenBit,
-            smtputf8: false,
-            origin,
-            accepted_at: Timestamp::UNIX_EPOCH,
-            header_size: 6,
-            size: content.len() as u64,
-        };
-        Attempt {
-            mid: Mid::from_bits(7),
-            envelope: Arc::new(envelope),
-            recipients: vec![0, 1],
-            destination: None,
-            content: Content::memory(Bytes::from_static(content.as_bytes()), 6),
-            tls: None,
-            progress: Progress::default(),
+impl NewFile {
+    /// Blocking. Gives the name in `new`.
+    fn write(self, pieces: mpsc::Receiver<Piece>) -> Result<String, Failed> {
+        let (path, unique, file) = self.create()?;
+        let done = self.fill(&path, &unique, file, pieces);
+        if let Err(Failed::Io { .. } | Failed::CutOff) = done {
+            // Not in `new`: nothing to be kept.
+            let _ = fs::remove_file(&path);
         }
+        done
     }
 
-    fn maildir(path: &Path) -> Maildir {
-        let clock = Clock::system();
-        Maildir { path: path.to_owned(), host: "relay.example".to_owned(), clock, delivered: AtomicU64::new(0) }
+    fn create(&self) -> Result<(PathBuf, String, fs::File), Failed> {
+        let tmp = self.folder.join("tmp");
+        let mut made = false;
+        let mut last = io::Error::from(ErrorKind::AlreadyExists);
+        for _ in 0..NAMES {
+            let unique = format!("{}_{}.{}", self.stem, SEQUENCE.fetch_add(1, Ordering::Relaxed), self.hostname);
+            let path = tmp.join(&unique);
+            match os::create_private(&path) {
+                Ok(file) => return Ok((path, unique, file)),
+                Err(error) if error.kind() == ErrorKind::NotFound && !made => {
+                    self.make_folders()?;
+                    made = true;
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => last = error,
+                Err(error) => return Err(Failed::Io { path, error }),
+            }
+        }
+        Err(Failed::Io { path: tmp, error: last })
     }
 
-    #[tokio::test]
-    async fn a_message_is_one_file_in_new_behind_the_fields_of_final_delivery() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("deep").join("outbox");
-        let outcomes = maildir(&path).attempt(&attempt("A: 1\r\n\r\nbody\r\n")).await;
-        assert!(outcomes.len() == 2 && outcomes.iter().all(|o| matches!(o, Outcome::Delivered { .. })), "{outcomes:?}");
-        let files: Vec<_> = fs::read_dir(path.join("new")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 1, "{files:?}");
-        assert_eq!(
-            fs::read_to_string(&files[0]).unwrap(),
-            "Return-Path: <a@example.com>\r\nDelivered-To: b@example.com\r\nDelivered-To: c@example.com\r\nA: 1\r\n\r\nbody\r\n"
-        );
-        assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
-        assert!(path.join("cur").is_dir());
+    /// `cur` as well: a folder without it is no Maildir.
+    fn make_folders(&self) -> Result<(), Failed> {
+        for folder in ["tmp", "new", "cur"] {
+            let path = self.folder.join(folder);
+            os::create_private_folder(&path).map_err(|error| Failed::Io { path, error })?;
+        }
+        let above = self.folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        for folder in [&self.folder, above] {
+            os::sync_folder(folder).map_err(|error| Failed::Io { path: folder.to_owned(), error })?;
+        }
+        Ok(())
     }
 
-    #[tokio::test]
-    async fn a_folder_that_cannot_be_written_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        fs::write(&path, "in the way").unwrap();
-        let outcomes = maildir(&path).attempt(&attempt("A: 1\r\n\r\n")).await;
-        let Outcome::Unavailable(trouble) = &outcomes[0] else { panic!("{outcomes:?}") };
-        assert!(trouble.diagnosis.text.contains(path.to_str().unwrap()), "{trouble:?}");
-    }
-
-    #[test]
-    fn names_differ_within_a_microsecond() {
-        let now = Timestamp::from_microsecond(1_700_000_000_000_042).unwrap();
-        assert_eq!(unique_name(now, 9, 1, "h"), "1700000000.M000042P9Q1.h");
-        assert_ne!(unique_name(now, 9, 1, "h"), unique_name(now, 9, 2, "h"));
+    fn fill(
+        &self,
+        path: &Path,
+        unique: &str,
+        mut file: fs::File,
+        mut pieces: mpsc::Receiver<Piece>,
+    ) -> Result<String, Failed> {
+        let failed = |error| Failed::Io { path: path.to_owned(), error };
+        let mut size = self.fields.len() as u64;
+        file.write_all(self.fields.as_bytes()).map_err(failed)?;
+        loop {
+            match pieces.blocking_recv() {
+                Some(Piece::Octets(octets)) => {
+                    size += octets.len() as u64;
+                    file.write_all(&octets).map_err(failed)?;
+                }
+                Some(Piece::End) => break,
+                None => return Err(Failed::CutOff),
+            }
+        }
+        file.sync_all().map_err(failed)?;
+        drop(file);
+        // The size in the name spares readers a look at the file (Maildir++).
+        let name = format!("{unique},S={size}");
+        let folder = self.folder.join("new");
+        self.progress.sending_the_last();
+        fs::rename(path, folder.join(&name)).map_err(failed)?;
+        os::sync_folder(&folder).map_err(Failed::Doubtful)?;
+        Ok(name)
     }
 }

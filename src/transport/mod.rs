@@ -6,10 +6,16 @@ mod environment;
 pub mod flavor;
 mod handover;
 mod hosts;
+mod http;
 mod maildir;
+mod mailgun;
+mod mime;
 mod mx;
 mod outcome;
 mod pool;
+mod raw;
+pub mod sendgrid;
+mod ses;
 mod smtp;
 mod stream;
 #[cfg(test)]
@@ -27,9 +33,12 @@ use crate::mail::{Domain, Envelope, Mid, Recipient};
 use crate::queue::Content;
 
 pub use environment::{Environment, TransportError};
-pub use maildir::Maildir;
+pub use maildir::MaildirTransport;
+pub use mailgun::MailgunTransport;
 pub use mx::MxTransport;
 pub use outcome::{Lack, Outcome, ProviderId, Trouble, TroubleKind};
+pub use sendgrid::SendGridTransport;
+pub use ses::SesTransport;
 pub use smtp::SmtpTransport;
 
 /// One try to hand one message, for some of its recipients, to one provider.

@@ -1,0 +1,86 @@
+//! `waypost explain`: the route that takes a mail, its chain and limits, and why each earlier route did not.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use bytes::Bytes;
+
+use crate::config::{Config, Size};
+use crate::mail::{Address, HeaderSection};
+use crate::routing::{Explanation, Facts, Table};
+
+/// Explain the route of a mail: who takes it, through which chain, and why no earlier route does
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The reverse-path; `<>` is the null one
+    #[arg(long, value_name = "ADDRESS")]
+    from: String,
+    /// A recipient; may be given several times
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    to: Vec<String>,
+    /// The authenticated user
+    #[arg(long)]
+    user: Option<String>,
+    /// The client's address [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// The listener's name [default: the first one's]
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// A header field; may be given several times
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The size of the message, such as 10MiB [default: 1KiB]
+    #[arg(long)]
+    size: Option<String>,
+    /// Print JSON: an array with an object for each recipient
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit status 1: some recipient has no route.
+pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let explanations = explain(args, config)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&explanations)?);
+    } else {
+        for explanation in &explanations {
+            print!("{explanation}");
+        }
+    }
+    let routed = explanations.iter().all(|explanation| explanation.route.is_some());
+    Ok(if routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
+    let sender = match args.from.trim_matches(['<', '>']) {
+        "" => None,
+        from => Some(from.parse::<Address>().with_context(|| format!("--from {from}"))?),
+    };
+    let size = args.size.as_deref().map(str::parse::<Size>).transpose().context("--size")?;
+    let mut section = String::new();
+    for field in &args.header {
+        let (name, value) = field.split_once(':').with_context(|| format!("--header '{field}' is no NAME: VALUE"))?;
+        section.push_str(&format!("{}: {}\r\n", name.trim(), value.trim()));
+    }
+    section.push_str("\r\n");
+    let header = HeaderSection::new(Bytes::from(section));
+    let first = config.server.listeners.first().map_or("", |listener| listener.name.as_str());
+    let table = Table::new(config.routes.clone(), config.providers.clone());
+    args.to
+        .iter()
+        .map(|to| {
+            let recipient: Address = to.trim_matches(['<', '>']).parse().with_context(|| format!("--to {to}"))?;
+            Ok(table.explain(&Facts {
+                sender: sender.as_ref(),
+                recipient: &recipient,
+                listener: args.listener.as_deref().unwrap_or(first),
+                client: Some(args.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+                user: args.user.as_deref(),
+                header: Some(&header),
+                size: Some(size.map_or(1024, |size| size.0)),
+            }))
+        })
+        .collect()
+}

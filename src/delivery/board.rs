@@ -1,0 +1,522 @@
+//! The lanes that have mail, and which of them is looked at next.
+//!
+//! Invariants:
+//! - a lane is in one place: in line to be looked at, parked at gates, or idle until an alarm or an event of its own;
+//! - memory holds a lane's state and a small window of its legs, never its backlog; a lane without mail is forgotten;
+//! - whoever waits at a gate keeps its turn: higher priority first, then whoever came first. A lane that was let go on and
+//!   found the gate shut again has the turn it had;
+//! - a gate that opens lets on one lane after the other until it is shut or nobody waits: nobody is left behind at an open
+//!   gate.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::health::Patient;
+use super::pending::Pending;
+use crate::config::Priority;
+use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
+use crate::queue::{Lane, LaneDue};
+
+/// What holds lanes back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Gate {
+    /// Settlements that are not written yet.
+    Writing,
+    /// Reads of the queue under way.
+    Reading,
+    /// Concurrency of a route, of a provider, and of one destination of it.
+    Route(RouteName),
+    Provider(ProviderName),
+    Destination(ProviderName, Domain),
+    /// Rates.
+    RouteRate(RouteName),
+    ProviderRate(ProviderName),
+    /// A breaker that is open, a pause, a spent quota.
+    Health(Patient),
+}
+
+/// Place in a line: priority, then order of arrival.
+type Turn = (Reverse<Priority>, u64);
+
+#[derive(Debug, Default)]
+pub struct Board {
+    lanes: HashMap<Lane, State>,
+    ready: BTreeMap<Turn, Lane>,
+    gates: HashMap<Gate, Crowd>,
+    /// Gates that may have become open.
+    stirred: BTreeSet<Gate>,
+    alarms: BTreeSet<(Timestamp, Alarm)>,
+    arrivals: u64,
+    /// Legs in all windows.
+    claimed: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    priority: Priority,
+    /// When the first leg that lies on disk and is not under lease falls due.
+    due: Option<Timestamp>,
+    /// Claimed, and not yet wholly started.
+    window: VecDeque<Pending>,
+    reading: bool,
+    /// What came while a read was under way, which may have missed it.
+    nudged: Option<Timestamp>,
+    place: Place,
+    alarm: Option<Timestamp>,
+    /// The turns it had where it was let go on last.
+    turns: Vec<(Gate, Turn)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Place {
+    Idle,
+    Ready(Turn),
+    Parked(Vec<(Gate, Turn)>),
+}
+
+#[derive(Debug, Default)]
+struct Crowd {
+    in_use: usize,
+    waiting: BTreeMap<Turn, Lane>,
+    shut_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    Lane(Lane),
+    Gate(Gate),
+}
+
+impl Board {
+    /// Legs came into a lane, or came back.
+    pub fn nudge(&mut self, nudge: LaneDue, priority: Priority, now: Timestamp) {
+        let LaneDue { lane, due } = nudge;
+        let state = self.lanes.entry(lane.clone()).or_insert_with(|| State::new(priority));
+        if state.reading {
+            state.nudged = sooner(state.nudged, due);
+        }
+        state.due = sooner(state.due, due);
+        self.idle(&lane, now);
+    }
+
+    /// The next lane to be looked at. It is idle then: `park`, `idle` or a read decide how it goes on.
+    pub fn next(&mut self) -> Option<Lane> {
+        let (_, lane) = self.ready.pop_first()?;
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.place = Place::Idle;
+        }
+        Some(lane)
+    }
+
+    /// Puts an idle lane where its own state says: into line if it has something to do now, to sleep until it has, or
+    /// out of memory.
+    pub fn idle(&mut self, lane: &Lane, now: Timestamp) {
+        let Some(state) = self.lanes.get(lane) else { return };
+        if state.place != Place::Idle {
+            return;
+        }
+        match (state.window.is_empty(), state.due, state.reading) {
+            (false, _, _) => self.queue_up(lane),
+            (true, _, true) => {}
+            (true, None, false) => {
+                self.silence(lane);
+                self.lanes.remove(lane);
+            }
+            (true, Some(due), false) if due <= now => self.queue_up(lane),
+            (true, Some(due), false) => self.alarm(lane, due),
+        }
+    }
+
+    /// Lets a lane wait at gates, and until a time, whichever lets it go on first.
+    pub fn park(&mut self, lane: &Lane, gates: impl IntoIterator<Item = Gate>, until: Option<Timestamp>) {
+        let Some(state) = self.lanes.get_mut(lane) else { return };
+        let mut places = Vec::new();
+        for gate in gates {
+            let before = state.turns.iter().find(|(known, _)| *known == gate).map(|(_, turn)| *turn);
+            let turn = before.unwrap_or_else(|| {
+                self.arrivals += 1;
+                (Reverse(state.priority), self.arrivals)
+            });
+            self.gates.entry(gate.clone()).or_default().waiting.insert(turn, lane.clone());
+            places.push((gate, turn));
+        }
+        state.place = Place::Parked(places);
+        self.silence(lane);
+        if let Some(until) = until {
+            self.alarm(lane, until);
+        }
+    }
+
+    /// A parked lane goes on.
+    pub fn wake(&mut self, lane: &Lane) {
+        let Some(state) = self.lanes.get_mut(lane) else { return };
+        let Place::Parked(places) = &mut state.place else { return };
+        state.turns = std::mem::take(places);
+        state.place = Place::Idle;
+        for (gate, turn) in &state.turns {
+            if let Some(crowd) = self.gates.get_mut(gate) {
+                crowd.waiting.remove(turn);
+            }
+        }
+        self.queue_up(lane);
+    }
+
+    /// It started something: its old turns are used up.
+    pub fn took_its_turn(&mut self, lane: &Lane) {
+        if let Some(state) = self.lanes.get_mut(lane) {
+            state.turns.clear();
+        }
+    }
+
+    fn queue_up(&mut self, lane: &Lane) {
+        self.silence(lane);
+        let Some(state) = self.lanes.get_mut(lane) else { return };
+        self.arrivals += 1;
+        let turn = (Reverse(state.priority), self.arrivals);
+        state.place = Place::Ready(turn);
+        self.ready.insert(turn, lane.clone());
+    }
+
+    fn alarm(&mut self, lane: &Lane, at: Timestamp) {
+        self.silence(lane);
+        if let Some(state) = self.lanes.get_mut(lane) {
+            state.alarm = Some(at);
+            self.alarms.insert((at, Alarm::Lane(lane.clone())));
+        }
+    }
+
+    fn silence(&mut self, lane: &Lane) {
+        if let Some(at) = self.lanes.get_mut(lane).and_then(|state| state.alarm.take()) {
+            self.alarms.remove(&(at, Alarm::Lane(lane.clone())));
+        }
+    }
+}
+
+/// Windows and reads.
+impl Board {
+    pub fn take_window(&mut self, lane: &Lane) -> VecDeque<Pending> {
+        let window = self.lanes.get_mut(lane).map(|state| std::mem::take(&mut state.window)).unwrap_or_default();
+        self.claimed -= window.len();
+        window
+    }
+
+    /// What `take_window` gave, less what was started.
+    pub fn put_window(&mut self, lane: &Lane, window: VecDeque<Pending>) {
+        if let Some(state) = self.lanes.get_mut(lane) {
+            self.claimed += window.len();
+            state.window = window;
+        }
+    }
+
+    /// Legs in all windows.
+    pub fn claimed(&self) -> usize {
+        self.claimed
+    }
+
+    /// True where the lane's window has run low, more is due on disk, and nobody is reading it.
+    pub fn wants_more(&self, lane: &Lane, window: usize, now: Timestamp) -> bool {
+        self.lanes.get(lane).is_some_and(|state| {
+            !state.reading && state.window.len() <= window / 2 && state.due.is_some_and(|due| due <= now)
+        })
+    }
+
+    pub fn reading(&mut self, lane: &Lane) {
+        if let Some(state) = self.lanes.get_mut(lane) {
+            state.reading = true;
+            state.nudged = None;
+        }
+    }
+
+    /// A read has ended. `due`: when the first leg falls due that it left on disk.
+    pub fn has_read(&mut self, lane: &Lane, legs: Vec<Pending>, due: Option<Timestamp>, now: Timestamp) {
+        let Some(state) = self.lanes.get_mut(lane) else { return };
+        state.reading = false;
+        // A nudge that came meanwhile may be of a leg that the read's snapshot did not have.
+        state.due = match (due, state.nudged.take()) {
+            (Some(due), nudged) => sooner(nudged, due),
+            (None, nudged) => nudged,
+        };
+        let some = !legs.is_empty();
+        self.claimed += legs.len();
+        state.window.extend(legs);
+        match state.place {
+            Place::Parked(_) if some => self.wake(lane),
+            Place::Idle => self.idle(lane, now),
+            Place::Parked(_) | Place::Ready(_) => {}
+        }
+    }
+
+    /// Empties the window of a parked lane; what was in it lies on disk and is read again when the lane goes on.
+    pub fn give_up_window(&mut self, lane: &Lane) -> VecDeque<Pending> {
+        let window = self.take_window(lane);
+        if let (Some(state), Some(first)) = (self.lanes.get_mut(lane), window.iter().map(|leg| leg.leg.due).min()) {
+            state.due = sooner(state.due, first);
+        }
+        window
+    }
+
+    pub fn parked_with_windows(&self) -> Vec<Lane> {
+        let parked =
+            self.lanes.iter().filter(|(_, state)| matches!(state.place, Place::Parked(_)) && !state.window.is_empty());
+        parked.map(|(lane, _)| lane.clone()).collect()
+    }
+
+    pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.keys()
+    }
+}
+
+/// Gates and alarms.
+impl Board {
+    pub fn in_use(&self, gate: &Gate) -> usize {
+        self.gates.get(gate).map_or(0, |crowd| crowd.in_use)
+    }
+
+    pub fn enter(&mut self, gate: Gate) {
+        self.gates.entry(gate).or_default().in_use += 1;
+    }
+
+    pub fn leave(&mut self, gate: &Gate) {
+        if let Some(crowd) = self.gates.get_mut(gate) {
+            crowd.in_use = crowd.in_use.saturating_sub(1);
+        }
+        self.stir(gate);
+    }
+
+    pub fn is_shut(&self, gate: &Gate) -> bool {
+        self.gates.get(gate).is_some_and(|crowd| crowd.shut_until.is_some())
+    }
+
+    pub fn shut(&mut self, gate: Gate, until: Timestamp) {
+        let crowd = self.gates.entry(gate.clone()).or_default();
+        if let Some(before) = crowd.shut_until.replace(until) {
+            self.alarms.remove(&(before, Alarm::Gate(gate.clone())));
+        }
+        self.alarms.insert((until, Alarm::Gate(gate)));
+    }
+
+    pub fn wake_all(&mut self, gate: &Gate) {
+        let crowd = self.gates.get(gate);
+        for lane in crowd.map(|crowd| crowd.waiting.values().cloned().collect::<Vec<_>>()).unwrap_or_default() {
+            self.wake(&lane);
+        }
+        self.stir(gate);
+    }
+
+    /// The gate may be open now.
+    pub fn stir(&mut self, gate: &Gate) {
+        let Some(crowd) = self.gates.get(gate) else { return };
+        if crowd.is_forgettable() {
+            self.gates.remove(gate);
+            self.stirred.remove(gate);
+        } else if !crowd.waiting.is_empty() {
+            self.stirred.insert(gate.clone());
+        }
+    }
+
+    /// Lets the next lane of each gate go on that may be open and is. To be called again when those have been looked at,
+    /// until it gives false.
+    pub fn let_on(&mut self, is_open: impl Fn(&Gate, usize) -> bool) -> bool {
+        let mut any = false;
+        for gate in std::mem::take(&mut self.stirred) {
+            let Some(crowd) = self.gates.get(&gate) else { continue };
+            let Some(first) = crowd.waiting.values().next().cloned() else {
+                self.stir(&gate);
+                continue;
+            };
+            if crowd.shut_until.is_none() && is_open(&gate, crowd.in_use) {
+                self.wake(&first);
+                any = true;
+                // Looked at again when that lane was: it may have passed by.
+                self.stirred.insert(gate);
+            }
+        }
+        any
+    }
+
+    pub fn next_alarm(&self) -> Option<Timestamp> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    /// Lets go on what waits for a time that has come.
+    pub fn ring(&mut self, now: Timestamp) {
+        while let Some((at, _)) = self.alarms.first()
+            && *at <= now
+            && let Some((_, alarm)) = self.alarms.pop_first()
+        {
+            match alarm {
+                Alarm::Lane(lane) => {
+                    if let Some(state) = self.lanes.get_mut(&lane) {
+                        state.alarm = None;
+                    }
+                    self.wake(&lane);
+                    self.idle(&lane, now);
+                }
+                Alarm::Gate(gate) => {
+                    if let Some(crowd) = self.gates.get_mut(&gate) {
+                        crowd.shut_until = None;
+                    }
+                    self.stir(&gate);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn new(priority: Priority) -> Self {
+        Self {
+            priority,
+            due: None,
+            window: VecDeque::new(),
+            reading: false,
+            nudged: None,
+            place: Place::Idle,
+            alarm: None,
+            turns: Vec::new(),
+        }
+    }
+}
+
+impl Crowd {
+    fn is_forgettable(&self) -> bool {
+        self.in_use == 0 && self.waiting.is_empty() && self.shut_until.is_none()
+    }
+}
+
+fn sooner(known: Option<Timestamp>, due: Timestamp) -> Option<Timestamp> {
+    Some(known.map_or(due, |known| known.min(due)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::fixtures::{moment, provider};
+
+    fn lane(name: &str) -> Lane {
+        Lane { route: RouteName::new(name), destination: None }
+    }
+
+    fn nudge(board: &mut Board, name: &str, priority: Priority, due: u64, now: u64) {
+        board.nudge(LaneDue { lane: lane(name), due: moment(due) }, priority, moment(now));
+    }
+
+    fn line(board: &mut Board) -> String {
+        let names = std::iter::from_fn(|| board.next()).map(|lane| lane.route.to_string());
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    fn gate() -> Gate {
+        Gate::Provider(provider("p"))
+    }
+
+    #[test]
+    fn lanes_stand_in_line_by_priority_and_then_by_arrival() {
+        let mut board = Board::default();
+        for (name, priority) in
+            [("b1", Priority::Bulk), ("n1", Priority::Normal), ("h1", Priority::High), ("n2", Priority::Normal)]
+        {
+            nudge(&mut board, name, priority, 0, 5);
+            nudge(&mut board, name, priority, 1, 5);
+        }
+        assert_eq!(line(&mut board), "h1 n1 n2 b1");
+    }
+
+    #[test]
+    fn a_lane_sleeps_until_its_first_leg_is_due_and_goes_when_it_is_empty() {
+        let mut board = Board::default();
+        nudge(&mut board, "a", Priority::Normal, 100, 0);
+        nudge(&mut board, "a", Priority::Normal, 50, 0);
+        assert_eq!((line(&mut board), board.next_alarm()), (String::new(), Some(moment(50))));
+        board.ring(moment(49));
+        assert_eq!(line(&mut board), "");
+        board.ring(moment(50));
+        assert_eq!(line(&mut board), "a");
+        board.reading(&lane("a"));
+        board.has_read(&lane("a"), Vec::new(), None, moment(50));
+        assert_eq!((board.lanes().count(), board.next_alarm()), (0, None));
+    }
+
+    #[test]
+    fn a_nudge_during_a_read_is_not_lost() {
+        let mut board = Board::default();
+        nudge(&mut board, "a", Priority::Normal, 0, 0);
+        assert_eq!(line(&mut board), "a");
+        board.reading(&lane("a"));
+        nudge(&mut board, "a", Priority::Normal, 0, 0);
+        assert_eq!(line(&mut board), "", "the read is under way");
+        board.has_read(&lane("a"), Vec::new(), None, moment(0));
+        assert_eq!(line(&mut board), "a");
+    }
+
+    #[test]
+    fn an_open_gate_lets_on_one_after_the_other_and_leaves_nobody_behind() {
+        let mut board = Board::default();
+        for name in ["a", "b", "c"] {
+            nudge(&mut board, name, Priority::Normal, 0, 0);
+        }
+        assert_eq!(line(&mut board), "a b c");
+        board.enter(gate());
+        for name in ["a", "b", "c"] {
+            board.park(&lane(name), [gate()], None);
+        }
+        let open = |_: &Gate, in_use: usize| in_use < 1;
+        assert!(!board.let_on(open), "nothing has changed");
+        board.leave(&gate());
+        // The first passes by without taking the slot: the next is let on, too.
+        assert!(board.let_on(open));
+        assert_eq!(line(&mut board), "a");
+        assert!(board.let_on(open));
+        assert_eq!(line(&mut board), "b");
+        board.enter(gate());
+        assert!(!board.let_on(open), "taken");
+        board.leave(&gate());
+        assert!(board.let_on(open));
+        assert_eq!(line(&mut board), "c");
+        assert!(!board.let_on(open));
+        assert!(board.gates.is_empty() && board.stirred.is_empty());
+    }
+
+    #[test]
+    fn who_was_let_on_in_vain_keeps_its_turn() {
+        let mut board = Board::default();
+        for name in ["a", "b"] {
+            nudge(&mut board, name, Priority::Normal, 0, 0);
+        }
+        line(&mut board);
+        board.park(&lane("a"), [gate()], None);
+        board.park(&lane("b"), [gate()], None);
+        board.shut(gate(), moment(10));
+        board.ring(moment(10));
+        assert!(board.let_on(|_, _| true));
+        assert_eq!(line(&mut board), "a");
+        // Another took the permit before it.
+        board.park(&lane("a"), [gate()], None);
+        board.shut(gate(), moment(20));
+        assert!(!board.let_on(|_, _| true));
+        board.ring(moment(20));
+        assert!(board.let_on(|_, _| true));
+        assert_eq!(line(&mut board), "a");
+        board.took_its_turn(&lane("a"));
+        board.park(&lane("a"), [gate()], None);
+        assert!(board.let_on(|_, _| true));
+        assert_eq!(line(&mut board), "b");
+    }
+
+    #[test]
+    fn a_parked_lane_goes_on_by_its_alarm_and_leaves_all_gates() {
+        let mut board = Board::default();
+        nudge(&mut board, "a", Priority::Normal, 0, 0);
+        line(&mut board);
+        let other = Gate::Route(RouteName::new("r"));
+        board.park(&lane("a"), [gate(), other.clone()], Some(moment(30)));
+        nudge(&mut board, "a", Priority::Normal, 0, 0);
+        assert_eq!(line(&mut board), "", "new mail does not wake it");
+        board.ring(moment(30));
+        assert_eq!(line(&mut board), "a");
+        board.wake_all(&gate());
+        board.wake_all(&other);
+        assert_eq!(line(&mut board), "");
+        assert!(board.gates.is_empty());
+    }
+}

@@ -1,0 +1,308 @@
+//! Between the scheduler and the queue: reads windows of a lane, routing each recipient anew, and writes settlements with
+//! the reports that they call for. Runs in tasks beside the scheduler and holds no state of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::{error, info, warn};
+
+use super::Settings;
+use super::backlog::Backlog;
+use super::pending::{Draft, Pending, Told, What};
+use super::settle::permanent;
+use super::span::after;
+use super::status::Meter;
+use crate::bounce::{self, Kind};
+use crate::config::{Action, Rejection, Route};
+use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
+use crate::os::Clock;
+use crate::queue::{
+    Claim, Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Passed, PassedWhy, QueueError, Settled,
+};
+use crate::routing::{Decision, Facts, Table};
+
+/// What all of delivery shares.
+pub struct Desk<Q> {
+    pub queue: Q,
+    pub table: Arc<Table>,
+    pub clock: Clock,
+    pub mids: Arc<MidSource>,
+    pub settings: Settings,
+    pub meter: Arc<Meter>,
+}
+
+/// A window of a lane, routed.
+#[derive(Debug, Default)]
+pub struct Window {
+    pub legs: Vec<Pending>,
+    /// Recipients that leave the lane without an attempt: bounced, held, discarded, or routed elsewhere.
+    pub leaving: Vec<Draft>,
+    pub next_due: Option<Timestamp>,
+    /// Something could not be read: the lane rests a while.
+    pub troubled: bool,
+}
+
+/// The lane of a recipient whom a route delivers.
+pub fn lane(table: &Table, route: &Route, recipient: &Address) -> Lane {
+    let destination = table.by_destination(route).then(|| recipient.domain().clone());
+    Lane { route: route.name.clone(), destination }
+}
+
+/// What routing says of a recipient that was queued before.
+enum Way {
+    Deliver(Arc<Route>, Lane),
+    Hold(Arc<Route>, String),
+    Discard,
+    Bounce(Diagnosis),
+}
+
+impl<Q: Backlog> Desk<Q> {
+    pub fn expires_at(&self, route: Option<&Route>, envelope: &Envelope) -> Timestamp {
+        after(envelope.accepted_at, self.expire(route))
+    }
+
+    pub fn expire(&self, route: Option<&Route>) -> Duration {
+        route.and_then(|route| route.expire).unwrap_or(self.settings.expire)
+    }
+
+    /// Claims what is due in a lane and routes each recipient anew: the table may have changed since.
+    pub async fn read(&self, lane: &Lane, most: usize) -> Result<Window, QueueError> {
+        let claimed = self.queue.claim(lane, self.clock.now(), most).await?;
+        let mut window = Window { next_due: claimed.next_due, ..Window::default() };
+        for claim in claimed.claims {
+            let (mid, number) = (claim.mid, claim.number);
+            match self.route(claim).await {
+                Ok((leg, leaving)) => {
+                    window.legs.extend(leg);
+                    window.leaving.extend(leaving);
+                }
+                Err(error) => {
+                    error!(%mid, %error, "a queued message cannot be routed for now");
+                    self.queue.release(mid, number);
+                    window.troubled = true;
+                }
+            }
+        }
+        Ok(window)
+    }
+
+    async fn route(&self, claim: Claim) -> Result<(Option<Pending>, Option<Draft>), QueueError> {
+        let Claim { mid, number, mut leg, envelope } = claim;
+        let now = self.clock.now();
+        let recipients = std::mem::take(&mut leg.recipients);
+        let mut draft = Draft {
+            mid,
+            number,
+            envelope: envelope.clone(),
+            recipients: Vec::new(),
+            legs: Vec::new(),
+            told: Vec::new(),
+            counter: None,
+            last_attempt: None,
+        };
+        let mut header = None;
+        let (mut stays, mut stay) = (None, Vec::new());
+        for recipient in recipients {
+            let index = recipient.index;
+            match self.way(mid, &envelope, index, &mut header).await? {
+                Way::Deliver(route, lane) if lane == leg.lane => {
+                    stays = Some(route);
+                    stay.push(recipient);
+                    continue;
+                }
+                Way::Deliver(_, lane) => {
+                    info!(%mid, from = %leg.lane.route, to = %lane.route, "routed anew");
+                    rerouted(&mut draft, &leg, recipient, lane, LegState::Waiting, now);
+                }
+                Way::Hold(route, reason) => {
+                    warn!(%mid, route = %route.name, reason, "held");
+                    let lane = Lane { route: route.name.clone(), destination: None };
+                    rerouted(&mut draft, &leg, recipient, lane, LegState::Held { reason }, now);
+                }
+                Way::Discard => info!(%mid, route = %leg.lane.route, recipients = 1, "discarded"),
+                Way::Bounce(diagnosis) => {
+                    info!(%mid, %diagnosis, recipients = 1, "bounced: the routing table refuses it now");
+                    draft.tell(index, What::Failed, diagnosis);
+                }
+            }
+            draft.recipients.push(index);
+        }
+        let leaves = !draft.recipients.is_empty();
+        let pending = stays.map(|route| {
+            let expires_at = self.expires_at(Some(&route), &envelope);
+            Pending { mid, number, envelope, route, leg, left: stay, started: leaves, expires_at }
+        });
+        // A leg without recipients is none; it is settled all the same, so that it goes away.
+        let draft = (leaves || pending.is_none()).then_some(draft);
+        Ok((pending, draft))
+    }
+
+    async fn way(
+        &self,
+        mid: Mid,
+        envelope: &Envelope,
+        index: u32,
+        header: &mut Option<HeaderSection>,
+    ) -> Result<Way, QueueError> {
+        let Some(recipient) = envelope.recipients.get(index as usize) else {
+            error!(%mid, index, "a leg names a recipient that its envelope does not have");
+            return Ok(Way::Discard);
+        };
+        let address = &recipient.address;
+        let mut decision = self.table.route(&facts(envelope, address, header.as_ref()));
+        if matches!(decision, Decision::Undecided) && header.is_none() {
+            let octets = self.queue.content(mid, envelope).header().await?;
+            *header = Some(HeaderSection::new(octets));
+            decision = self.table.route(&facts(envelope, address, header.as_ref()));
+        }
+        Ok(match decision {
+            Decision::Route(route) => match &route.action {
+                Action::Deliver(_) => {
+                    let lane = lane(&self.table, &route, address);
+                    Way::Deliver(route, lane)
+                }
+                Action::Hold { reason } => {
+                    let reason = reason.clone();
+                    Way::Hold(route, reason)
+                }
+                Action::Discard => Way::Discard,
+                Action::Reject(rejection) => Way::Bounce(refused(rejection)),
+            },
+            Decision::NoRoute | Decision::Undecided => Way::Bounce(Diagnosis::local(
+                EnhancedStatus::new(Severity::Permanent, 7, 1),
+                format!("no route takes mail to {address} any more"),
+            )),
+        })
+    }
+
+    /// Writes it down. Returns once it is on disk; while that is full, it waits.
+    pub async fn write(&self, draft: Draft) {
+        self.meter.add_bounced(draft.told.iter().filter(|told| told.what == What::Failed).count());
+        let held = draft.legs.iter().filter(|leg| matches!(leg.state, LegState::Held { .. }));
+        self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
+        let notices = self.notices(&draft).await;
+        let Draft { mid, number, recipients, legs, counter, .. } = draft;
+        let counters = counter.into_iter().collect();
+        let settled = Settled { mid, number, recipients, legs, notices, counters };
+        if let Err(error) = self.queue.settle(settled).await {
+            // Under lease until the next start, and then tried anew: a duplicate at worst, never a loss.
+            error!(%mid, %error, "an outcome could not be written");
+        }
+    }
+
+    /// One report for each kind of news, for all its recipients.
+    async fn notices(&self, draft: &Draft) -> Vec<NewMessage> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        for told in &draft.told {
+            let kind = kind(told.what);
+            if bounce::wanted(kind, &draft.envelope, told.index) && !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        let mut notices = Vec::new();
+        for kind in kinds {
+            notices.extend(self.notice(kind, draft).await);
+        }
+        notices
+    }
+
+    async fn notice(&self, kind: Kind, draft: &Draft) -> Option<NewMessage> {
+        let of_kind = draft.told.iter().filter(|told| self::kind(told.what) == kind);
+        let told: Vec<_> = of_kind
+            .map(|Told { index, diagnosis, .. }| bounce::Told {
+                index: *index,
+                diagnosis,
+                last_attempt: draft.last_attempt,
+            })
+            .collect();
+        let original = self.beginning(draft, bounce::octets_wanted(kind, &draft.envelope)).await;
+        let now = self.clock.now();
+        let mid = self.mids.next(now, rand::random());
+        let by = bounce::By { hostname: self.settings.hostname.as_str(), now, mid };
+        let report = bounce::report(kind, draft.mid, &draft.envelope, &told, &original, &by)?;
+        let address = &report.envelope.recipients.first()?.address;
+        let header_size = (report.envelope.header_size as usize).min(report.content.len());
+        let header = HeaderSection::new(report.content.slice(..header_size));
+        // Routed as all mail is, so that an operator decides where reports go.
+        let leg = match self.table.route(&facts(&report.envelope, address, Some(&header))) {
+            Decision::Route(route) => {
+                let state = match &route.action {
+                    Action::Deliver(_) => Some(LegState::Waiting),
+                    Action::Hold { reason } => Some(LegState::Held { reason: reason.clone() }),
+                    Action::Discard | Action::Reject(_) => None,
+                };
+                state.map(|state| fresh_leg(lane(&self.table, &route, address), state, now))
+            }
+            Decision::NoRoute | Decision::Undecided => None,
+        };
+        let Some(leg) = leg else {
+            error!(about = %draft.mid, to = %address, "a delivery status notification is dropped: no route delivers it");
+            return None;
+        };
+        info!(%mid, about = %draft.mid, kind = ?kind, recipients = told.len(), "delivery status notification");
+        let content = NewContent::Memory(vec![report.content]);
+        Some(NewMessage { mid, envelope: report.envelope, legs: vec![leg], content })
+    }
+
+    /// The first octets of the original. What cannot be read is left out of the report: the news matters more.
+    async fn beginning(&self, draft: &Draft, octets: u64) -> Bytes {
+        let content = self.queue.content(draft.mid, &draft.envelope);
+        let read =
+            if octets > u64::from(draft.envelope.header_size) { content.all().await } else { content.header().await };
+        let mut read = read.unwrap_or_else(|error| {
+            warn!(mid = %draft.mid, %error, "the original cannot be read for its report");
+            Bytes::new()
+        });
+        read.truncate(usize::try_from(octets).unwrap_or(usize::MAX));
+        read
+    }
+}
+
+fn kind(what: What) -> Kind {
+    match what {
+        What::Failed => Kind::Failure,
+        What::Delayed { until } => Kind::Delay { until },
+        What::Relayed => Kind::Relayed,
+        What::Delivered => Kind::Delivered,
+    }
+}
+
+fn facts<'a>(envelope: &'a Envelope, recipient: &'a Address, header: Option<&'a HeaderSection>) -> Facts<'a> {
+    Facts {
+        sender: envelope.reverse_path.as_ref(),
+        recipient,
+        listener: &envelope.origin.listener,
+        client: envelope.origin.client,
+        user: envelope.origin.user.as_deref(),
+        header,
+        size: Some(envelope.size),
+    }
+}
+
+/// A refusal that the client heard nothing of is a bounce, and that is final, whatever its code says.
+fn refused(rejection: &Rejection) -> Diagnosis {
+    permanent(&Diagnosis {
+        code: Some(rejection.code),
+        status: rejection.status,
+        text: rejection.text.clone(),
+        remote: None,
+    })
+}
+
+fn rerouted(draft: &mut Draft, from: &Leg, recipient: LegRecipient, lane: Lane, state: LegState, now: Timestamp) {
+    if let Some(leg) = draft.legs.iter_mut().find(|leg| leg.lane == lane && leg.state == state) {
+        leg.recipients.push(recipient);
+        return;
+    }
+    // What a provider cannot carry, it cannot carry by another route either. Its round begins anew.
+    let passed: Vec<Passed> =
+        from.passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect();
+    let leg = Leg { recipients: vec![recipient], passed, warned: from.warned, ..fresh_leg(lane, state, now) };
+    draft.legs.push(leg);
+}
+
+fn fresh_leg(lane: Lane, state: LegState, now: Timestamp) -> Leg {
+    let recipients = vec![LegRecipient { index: 0, last: None }];
+    Leg { lane, due: now, recipients, attempts: 0, passed: Vec::new(), state, warned: false }
+}

@@ -1,0 +1,152 @@
+//! What an attempt's end leads to: the provider's health, the gates it occupied, and the settlement of its recipients.
+
+use tokio::task::{Id, JoinError};
+use tracing::{error, info, warn};
+
+use super::attempt::{Ended, Flight};
+use super::backlog::Backlog;
+use super::board::Gate;
+use super::breaker::Change;
+use super::health::Patient;
+use super::pending::{Draft, What};
+use super::schedule::{Jitter, Schedule};
+use super::scheduler::Scheduler;
+use super::settle::{Case, History, Settlement, settle};
+use super::span::until;
+use super::start::gates;
+use crate::config::Transport;
+use crate::mail::Timestamp;
+use crate::queue::LegState;
+use crate::transport::Outcome;
+
+impl<Q: Backlog> Scheduler<Q> {
+    pub(super) fn ended(&mut self, id: Id, joined: Result<Vec<Outcome>, JoinError>, now: Timestamp) {
+        let Some(flight) = self.flights.remove(&id) else {
+            error!("an attempt ended that nobody began");
+            return;
+        };
+        let ended = flight.end(joined);
+        flight.log(&ended.outcomes);
+        self.desk.meter.ended(&ended.outcomes);
+        let paused_until = self.record(&flight, &ended, now);
+        let reserved = flight.reserved;
+        let counter = self.quotas.spend(&flight.patient.provider, reserved, &ended.outcomes, now);
+        if reserved > 0 && counter.is_none() {
+            // What was reserved and not used may let others go on.
+            self.board.wake_all(&Gate::Health(flight.patient.clone()));
+        }
+        for gate in gates(&flight.lane, &flight.patient, &flight.pending) {
+            // It counts as unwritten until its settlement is.
+            if gate != Gate::Writing {
+                self.board.leave(&gate);
+            }
+        }
+        let mut draft = self.settlement(&flight, &ended.outcomes, paused_until, now);
+        draft.counter = counter;
+        draft.last_attempt = Some(now);
+        self.write_entered(draft);
+    }
+
+    /// Tells the provider's health. Gives the end of the pause it asked for.
+    fn record(&mut self, flight: &Flight, ended: &Ended, now: Timestamp) -> Option<Timestamp> {
+        let Flight { patient, probe, .. } = flight;
+        let station = self.stations.get(&patient.provider)?;
+        let signs = (&ended.outcomes[..], ended.sign, *probe);
+        let most = station.most_at(patient);
+        let recorded = self.health.record(patient, &station.settings.breaker, most, signs, now);
+        if let Some(sender) = &flight.pending.envelope.reverse_path {
+            self.health.refuse_sender(&patient.provider, sender.domain(), &ended.outcomes, now);
+        }
+        if let Some(change) = recorded.change {
+            log_change(patient, change, &ended.outcomes, now);
+        }
+        if recorded.news {
+            self.board.wake_all(&Gate::Health(patient.clone()));
+        }
+        recorded.paused_until
+    }
+
+    fn settlement(
+        &self,
+        flight: &Flight,
+        outcomes: &[Outcome],
+        paused_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Draft {
+        let Flight { lane, pending, patient, .. } = flight;
+        let (mid, provider) = (pending.mid, &patient.provider);
+        let retry = pending.route.retry.as_deref().unwrap_or(&self.desk.settings.retry);
+        // One for all: those of a leg that are deferred together stay together.
+        let jitter = Jitter::new(rand::random());
+        let mut draft = pending.draft(flight.recipients());
+        let mut duplicates = 0;
+        for (recipient, outcome) in flight.recipients().iter().zip(outcomes) {
+            let history =
+                History { attempts: pending.leg.attempts, passed: &pending.leg.passed, last: recipient.last.as_ref() };
+            let case = Case {
+                route: &pending.route,
+                provider,
+                history,
+                schedule: Schedule::new(retry),
+                paused_until,
+                expires_at: pending.expires_at,
+                now,
+                jitter,
+                plan: &|passed| self.step(lane, pending, recipient, passed, now),
+            };
+            match settle(outcome, &case) {
+                Settlement::Done => draft.tell(recipient.index, self.taken(flight), outcome.diagnosis().clone()),
+                Settlement::Bounce(diagnosis) => {
+                    draft.tell(recipient.index, What::Failed, diagnosis);
+                }
+                Settlement::Again(again) => {
+                    if let LegState::Held { reason } = &again.state {
+                        warn!(%mid, route = %lane.route, %provider, reason, "held");
+                    }
+                    duplicates += usize::from(again.possible_duplicate);
+                    draft.goes_on(&pending.leg, recipient, again);
+                }
+            }
+        }
+        if duplicates > 0 {
+            self.desk.meter.add_possible_duplicates(duplicates);
+            warn!(
+                %mid, route = %lane.route, %provider, recipients = duplicates, possible_duplicate = true,
+                "all was sent and no answer came: it will be sent again"
+            );
+        }
+        draft
+    }
+
+    fn taken(&self, flight: &Flight) -> What {
+        let transport = self.stations.get(&flight.patient.provider).map(|station| &station.settings.transport);
+        match transport {
+            Some(Transport::Maildir(_)) => What::Delivered,
+            // None of them reports success to our sender by itself (RFC 3461, 5.2.2).
+            Some(
+                Transport::Mx(_)
+                | Transport::Smtp(_)
+                | Transport::SendGrid(_)
+                | Transport::Mailgun(_)
+                | Transport::Ses(_),
+            )
+            | None => What::Relayed,
+        }
+    }
+}
+
+fn log_change(patient: &Patient, change: Change, outcomes: &[Outcome], now: Timestamp) {
+    let Patient { provider, destination } = patient;
+    let destination = destination.as_ref().map(|domain| domain.as_str());
+    let cause = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Unavailable(_) | Outcome::Unknown(_)));
+    let cause = cause.map(|outcome| outcome.diagnosis().to_string()).unwrap_or_default();
+    match change {
+        Change::Opened { until: at } => {
+            warn!(%provider, destination, cause, probe_in_s = until(now, at).as_secs(), "breaker opened");
+        }
+        Change::StaysOpen { until: at } => {
+            info!(%provider, destination, cause, probe_in_s = until(now, at).as_secs(), "breaker stays open");
+        }
+        Change::Closed => info!(%provider, destination, "breaker closed"),
+    }
+}

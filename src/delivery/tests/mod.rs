@@ -1,0 +1,11 @@
+//! Simulations of delivery: hours in milliseconds, under a paused clock.
+
+mod ends;
+mod lanes;
+mod limits;
+mod outages;
+mod real;
+mod running;
+mod script;
+mod shelf;
+mod world;

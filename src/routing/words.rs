@@ -1,0 +1,100 @@
+//! Conditions and providers in words, for explanations.
+
+use std::fmt::Display;
+
+use super::Facts;
+use super::explain::Member;
+use crate::config::{Condition, MxTls, Provider, ShowDuration, SizeOrder, SizeTest, SmtpTls, Test, Transport};
+use crate::mail::Address;
+
+/// The key of a condition that does not hold, and why it does not.
+pub(super) fn obstacle(condition: &Condition, facts: &Facts<'_>) -> (&'static str, String) {
+    let sender = facts.sender.map_or_else(|| "<>".to_owned(), ToString::to_string);
+    let domain = facts.sender.map_or_else(|| "<>".to_owned(), |sender| sender.domain().to_string());
+    let unknown = |known: Option<String>| known.unwrap_or_else(|| "not known".to_owned());
+    let (key, is, wants) = match &condition.test {
+        Test::Sender(patterns) => ("sender", sender, any(patterns)),
+        Test::SenderDomain(patterns) => ("sender_domain", domain, any(patterns)),
+        Test::Recipient(patterns) => ("recipient", facts.recipient.to_string(), any(patterns)),
+        Test::RecipientDomain(patterns) => {
+            ("recipient_domain", Address::domain(facts.recipient).to_string(), any(patterns))
+        }
+        Test::Listener(globs) => ("listener", facts.listener.to_owned(), any(globs)),
+        Test::Client(nets) => ("client", unknown(facts.client.map(|client| client.to_string())), any(nets)),
+        Test::User(globs) => ("user", facts.user.unwrap_or("nobody").to_owned(), any(globs)),
+        Test::Header(fields) => {
+            let is = fields.iter().map(|(name, _)| match facts.header {
+                None => format!("{name} not known yet"),
+                Some(header) => {
+                    let values: Vec<String> = header.values(name).collect();
+                    if values.is_empty() { format!("{name} absent") } else { format!("{name}: {}", values.join(" | ")) }
+                }
+            });
+            let wants = fields.iter().map(|(name, globs)| format!("{name}: {}", any(globs)));
+            ("header", is.collect::<Vec<_>>().join(", "), wants.collect::<Vec<_>>().join(" and "))
+        }
+        Test::Size(test) => ("size", unknown(facts.size.map(|size| format!("{size} octets"))), size(*test)),
+    };
+    let not = if condition.negated { "not " } else { "" };
+    (key, format!("is {is}, wants {not}{wants}"))
+}
+
+fn any<T: Display>(patterns: &[T]) -> String {
+    const MOST: usize = 8;
+    let mut shown: Vec<String> = patterns.iter().take(MOST).map(ToString::to_string).collect();
+    if patterns.len() > MOST {
+        shown.push(format!("{} more", patterns.len() - MOST));
+    }
+    shown.join(" or ")
+}
+
+fn size(test: SizeTest) -> String {
+    let order = match test.order {
+        SizeOrder::Less => "<",
+        SizeOrder::LessOrEqual => "<=",
+        SizeOrder::Greater => ">",
+        SizeOrder::GreaterOrEqual => ">=",
+    };
+    format!("{order}{}", test.size)
+}
+
+/// A provider as a member of a tier.
+pub(super) fn member(provider: &Provider, weight: u32) -> Member {
+    let (transport, to) = match &provider.transport {
+        Transport::Mx(mx) => {
+            let tls = match mx.tls {
+                MxTls::None => "no TLS",
+                MxTls::Opportunistic => "opportunistic TLS",
+                MxTls::Require => "TLS required",
+                MxTls::Verify => "TLS verified",
+            };
+            ("mx", format!("the recipient domain's mail exchangers ({tls})"))
+        }
+        Transport::Smtp(smtp) => {
+            let tls = match smtp.tls {
+                SmtpTls::None => "no TLS",
+                SmtpTls::Opportunistic => "opportunistic TLS",
+                SmtpTls::StartTls => "STARTTLS",
+                SmtpTls::Implicit => "implicit TLS",
+            };
+            ("smtp", format!("{}:{} ({tls})", smtp.host, smtp.port))
+        }
+        Transport::SendGrid(sendgrid) => ("sendgrid", sendgrid.endpoint.clone()),
+        Transport::Mailgun(mailgun) => ("mailgun", format!("{} (domain {})", mailgun.endpoint, mailgun.domain)),
+        Transport::Ses(ses) => {
+            ("ses", ses.endpoint.clone().unwrap_or_else(|| format!("email.{}.amazonaws.com", ses.region)))
+        }
+        Transport::Maildir(maildir) => ("maildir", maildir.path.display().to_string()),
+    };
+    Member {
+        provider: provider.name.to_string(),
+        transport,
+        to,
+        weight,
+        region: provider.region.clone(),
+        rate: provider.limit.map(|limit| limit.rate.to_string()),
+        burst: provider.limit.map(|limit| limit.burst),
+        concurrency: provider.concurrency,
+        quota: provider.quota.map(|quota| format!("{}/{}", quota.messages, ShowDuration(quota.span))),
+    }
+}
