@@ -20,6 +20,8 @@ use crate::transport::{Outcome, TroubleKind};
 
 /// However long a provider says that it is out, it is asked again after this.
 const LONGEST_OUT: Duration = Duration::from_secs(24 * 3600);
+/// Whatever the configuration says, probes are no busy loop.
+const SHORTEST_OUT: Duration = Duration::from_millis(100);
 /// Failures open the breaker only where they are at least one of so many attempts.
 const ONE_IN: u64 = 10;
 
@@ -139,7 +141,8 @@ impl Record {
 }
 
 impl Breaker {
-    pub fn new(settings: BreakerSettings) -> Self {
+    pub fn new(mut settings: BreakerSettings) -> Self {
+        settings.probe_after = settings.probe_after.max(SHORTEST_OUT);
         Self { settings, state: State::Closed(Record::default()) }
     }
 

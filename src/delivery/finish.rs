@@ -81,8 +81,12 @@ impl<Q: Backlog> Scheduler<Q> {
         let mut draft = pending.draft(flight.recipients());
         let mut duplicates = 0;
         for (recipient, outcome) in flight.recipients().iter().zip(outcomes) {
-            let history =
-                History { attempts: pending.leg.attempts, passed: &pending.leg.passed, last: recipient.last.as_ref() };
+            let history = History {
+                due: pending.leg.due,
+                attempts: pending.leg.attempts,
+                passed: &pending.leg.passed,
+                last: recipient.last.as_ref(),
+            };
             let case = Case {
                 route: &pending.route,
                 provider,
@@ -142,11 +146,11 @@ fn log_change(patient: &Patient, change: Change, outcomes: &[Outcome], now: Time
     let cause = cause.map(|outcome| outcome.diagnosis().to_string()).unwrap_or_default();
     match change {
         Change::Opened { until: at } => {
-            warn!(%provider, destination, cause, probe_in_s = until(now, at).as_secs(), "breaker opened");
+            warn!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "breaker opened");
         }
         Change::StaysOpen { until: at } => {
-            info!(%provider, destination, cause, probe_in_s = until(now, at).as_secs(), "breaker stays open");
+            info!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "the probe failed, the breaker stays open");
         }
-        Change::Closed => info!(%provider, destination, "breaker closed"),
+        Change::Closed => info!(%provider, destination, breaker = "closed", "breaker closed"),
     }
 }

@@ -35,6 +35,7 @@ mod scheduler;
 mod settle;
 mod span;
 mod start;
+mod stations;
 mod status;
 mod sweep;
 

@@ -1,10 +1,11 @@
 //! What to do with recipients of a leg now: which provider of the chain takes them, or what they wait for. Pure.
 //!
 //! Tiers in order. Within a tier the admissible members share by weight, and each covers for the others. A tier that is
-//! out is passed over with no attempt made. Nothing outside the chain is ever chosen: residency rests on that.
+//! out is passed over with no attempt made; one whose last members are merely throttled is waited for, or passed over, as
+//! the route's `on_throttle` says. Nothing outside the chain is ever chosen: residency rests on that.
 
 use crate::config::{Action, OnThrottle, Route, Sticky, Tier};
-use crate::mail::{Address, Mid, ProviderName, Timestamp};
+use crate::mail::{Address, Mid, ProviderName, RouteName, Timestamp};
 use crate::queue::{Passed, PassedWhy};
 
 /// How a provider stands towards a message at this moment.
@@ -69,44 +70,51 @@ pub fn plan(question: &Question<'_>, standing: &dyn Fn(&ProviderName) -> Standin
 }
 
 fn walk(question: &Question<'_>, shy: &[ProviderName], standing: &dyn Fn(&ProviderName) -> Standing) -> Step {
-    let mut first: Option<Timestamp> = None;
-    let mut on = Vec::new();
+    let mut waits = Waits::default();
     let mut tried = false;
     for tier in chain(question.route) {
         let mut members = Vec::with_capacity(tier.0.len());
+        let mut throttled = Waits::default();
         for (provider, weight) in &tier.0 {
             match question.passed.iter().find(|passed| passed.provider == *provider).map(|passed| passed.why) {
                 Some(PassedWhy::Tried) => tried = true,
                 Some(PassedWhy::Unsupported) => {}
                 None if shy.contains(provider) => {}
-                None => {
-                    let standing = standing(provider);
-                    if let Standing::Out { until } | Standing::Throttled { until } = standing {
-                        first = Some(first.map_or(until, |first| first.min(until)));
-                        on.push(provider.clone());
+                None => match standing(provider) {
+                    Standing::Ready => members.push((provider, *weight, false)),
+                    Standing::Probe => members.push((provider, *weight, true)),
+                    Standing::Out { until } => waits.add(provider, until),
+                    Standing::Throttled { until } => {
+                        throttled.add(provider, until);
+                        waits.add(provider, until);
                     }
-                    let admissible = match (standing, question.route.on_throttle) {
-                        (Standing::Ready | Standing::Probe, _) | (Standing::Throttled { .. }, OnThrottle::Wait) => true,
-                        (Standing::Out { .. }, _) | (Standing::Throttled { .. }, OnThrottle::Failover) => false,
-                    };
-                    if admissible {
-                        members.push((provider, *weight, standing));
-                    }
-                }
+                },
             }
         }
-        match question.draw.choose(&question.route.name, &members) {
-            Some((provider, Standing::Throttled { until })) => return Step::Wait { until, on: vec![provider.clone()] },
-            Some((provider, standing)) => {
-                return Step::Go { provider: provider.clone(), probe: standing == Standing::Probe };
-            }
-            None => {}
+        if let Some((provider, probe)) = question.draw.choose(&question.route.name, &members) {
+            return Step::Go { provider: provider.clone(), probe };
+        }
+        if let (OnThrottle::Wait, Some(until)) = (question.route.on_throttle, throttled.until) {
+            return Step::Wait { until, on: throttled.on };
         }
     }
-    match first {
-        Some(until) => Step::Wait { until, on },
+    match waits.until {
+        Some(until) => Step::Wait { until, on: waits.on },
         None if tried => Step::RoundOver,
         None => Step::Impossible,
+    }
+}
+
+#[derive(Default)]
+struct Waits {
+    until: Option<Timestamp>,
+    on: Vec<ProviderName>,
+}
+
+impl Waits {
+    fn add(&mut self, provider: &ProviderName, until: Timestamp) {
+        self.until = Some(self.until.map_or(until, |first| first.min(until)));
+        self.on.push(provider.clone());
     }
 }
 
@@ -125,11 +133,11 @@ impl Draw {
     /// Weighted rendezvous hashing: shares follow the weights, and when a member goes out only its own share moves.
     fn choose<'a>(
         self,
-        route: &crate::mail::RouteName,
-        members: &[(&'a ProviderName, u32, Standing)],
-    ) -> Option<(&'a ProviderName, Standing)> {
-        if let [(provider, _, standing)] = members {
-            return Some((provider, *standing));
+        route: &RouteName,
+        members: &[(&'a ProviderName, u32, bool)],
+    ) -> Option<(&'a ProviderName, bool)> {
+        if let [(provider, _, probe)] = members {
+            return Some((provider, *probe));
         }
         let of_route = fnv(route.as_str().as_bytes(), self.0);
         let score = |provider: &ProviderName, weight: u32| {
@@ -139,7 +147,7 @@ impl Draw {
             f64::from(weight) / -uniform.ln()
         };
         let best = members.iter().max_by(|a, b| score(a.0, a.1).total_cmp(&score(b.0, b.1)));
-        best.map(|&(provider, _, standing)| (provider, standing))
+        best.map(|&(provider, _, probe)| (provider, probe))
     }
 }
 
@@ -206,6 +214,7 @@ mod tests {
             (&none, &[], &[("a", "out 9"), ("b", "out 5"), ("c", "out 7")], "wait 5 on a,b,c"),
             (&none, &[], &[("a", "throttled 9")], "wait 9 on a"),
             (&none, &[], &[("a", "out 9"), ("b", "throttled 20")], "wait 20 on b"),
+            (&none, &[], &[("a", "throttled 9"), ("b", "probe")], "wait 9 on a"),
             (&passed(&["a"], &[]), &[], &[], "b"),
             (&passed(&["a", "b"], &[]), &[], &[("c", "out 3")], "wait 3 on c"),
             (&passed(&["a", "b"], &["c"]), &[], &[], "round over"),
@@ -226,6 +235,18 @@ mod tests {
         for (standings, expected) in
             [(&[("a", "throttled 9")][..], "b"), (&[("a", "throttled 9"), ("b", "out 30")], "wait 9 on a,b")]
         {
+            assert_eq!(step(&route, &[], &[], standings), expected);
+        }
+    }
+
+    #[test]
+    fn a_throttled_member_is_covered_by_its_tier() {
+        let route = deliver("r", &[&[("a", 1000), ("b", 1)], &[("c", 1)]]);
+        for (standings, expected) in [
+            (&[("a", "throttled 9")][..], "b"),
+            (&[("a", "throttled 9"), ("b", "out 5")], "wait 9 on a"),
+            (&[("a", "out 9"), ("b", "out 5")], "c"),
+        ] {
             assert_eq!(step(&route, &[], &[], standings), expected);
         }
     }

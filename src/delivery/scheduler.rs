@@ -22,23 +22,24 @@ use tracing::{error, info, warn};
 use super::Deps;
 use super::attempt::Flight;
 use super::backlog::Backlog;
-use super::board::{Board, Gate};
+use super::board::{AT_HAND, Board, Gate};
 use super::desk::{Desk, Window};
-use super::health::{Health, Patient};
+use super::health::Health;
 use super::limits::Pace;
 use super::pending::{Draft, Pending};
 use super::plan::chain;
 use super::quota::Quotas;
 use super::span::{after, until};
+use super::stations::{Limits, Station};
 use super::status::Meter;
 use super::sweep;
-use crate::config::{Priority, Provider, Transport as TransportSettings};
-use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
+use crate::config::{Priority, Transport as TransportSettings};
+use crate::mail::{ProviderName, RouteName, Timestamp};
 use crate::queue::{Lane, LaneDue, Queue, QueueError};
-use crate::transport::{Outcome, Transport};
+use crate::transport::Outcome;
 
 /// Reads of the queue at one time.
-const READS: usize = 16;
+pub(super) const READS: usize = 16;
 /// Legs that one lane has claimed and not started, at most.
 const WINDOW: usize = 64;
 /// Legs that all lanes together have claimed and not started. Half of it is for lanes that wait; beyond, theirs go back.
@@ -69,15 +70,6 @@ pub struct Scheduler<Q = Queue> {
     most_unwritten: usize,
 }
 
-/// A provider, as the scheduler uses it.
-pub(super) struct Station {
-    pub settings: Arc<Provider>,
-    pub transport: Arc<dyn Transport>,
-    pub by_destination: bool,
-    pub destination_concurrency: usize,
-    pub pace: Option<Pace>,
-}
-
 /// All that wakes the scheduler.
 enum Event {
     /// Legs came into lanes, or came back.
@@ -92,7 +84,10 @@ enum Event {
 /// Work of delivery's own that ended.
 enum Done {
     Read(Lane, Result<Window, QueueError>),
-    Written,
+    /// A settlement; some of it goes to the next provider at once.
+    Written {
+        moved: Option<Lane>,
+    },
     Swept(Duration),
 }
 
@@ -213,7 +208,13 @@ impl<Q: Backlog> Scheduler<Q> {
     fn done(&mut self, done: Done, now: Timestamp) {
         match done {
             Done::Read(lane, read) => self.has_read(&lane, read, now),
-            Done::Written => self.board.leave(&Gate::Writing),
+            Done::Written { moved } => {
+                self.board.leave(&Gate::Writing);
+                // It may pass where the lane waits.
+                if let Some(lane) = moved {
+                    self.board.wake(&lane);
+                }
+            }
             Done::Swept(interval) => {
                 self.sweeping = None;
                 self.health.prune(now);
@@ -227,7 +228,7 @@ impl<Q: Backlog> Scheduler<Q> {
         match self.reads.remove(&panic.id()) {
             Some(lane) => self.has_read(&lane, Ok(Window { troubled: true, ..Window::default() }), now),
             None if self.sweeping == Some(panic.id()) => self.done(Done::Swept(LONGEST_SLEEP), now),
-            None => self.done(Done::Written, now),
+            None => self.done(Done::Written { moved: None }, now),
         }
     }
 
@@ -269,20 +270,8 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.look_at(&lane, now);
             }
             let Self { board, health, stations, desk, most_unwritten, .. } = self;
-            let is_open = |gate: &Gate, in_use: usize| match gate {
-                Gate::Writing => in_use < *most_unwritten,
-                Gate::Reading => in_use < READS,
-                Gate::Route(name) => {
-                    desk.table.route_named(name).and_then(|route| route.concurrency).is_none_or(|most| in_use < most)
-                }
-                Gate::Provider(name) => stations.get(name).is_none_or(|station| in_use < station.slots(name, health)),
-                Gate::Destination(name, domain) => {
-                    stations.get(name).is_none_or(|station| in_use < station.slots_of(name, domain, health))
-                }
-                Gate::RouteRate(_) | Gate::ProviderRate(_) => true,
-                // Opens for all at once, by `wake_all` or by each lane's own alarm.
-                Gate::Health(_) => false,
-            };
+            let limits = Limits { health, stations, table: &desk.table, most_unwritten: *most_unwritten };
+            let is_open = |gate: &Gate, in_use: usize| limits.is_open(gate, in_use);
             if !board.let_on(is_open) {
                 break;
             }
@@ -304,10 +293,15 @@ impl<Q: Backlog> Scheduler<Q> {
         next.map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP))
     }
 
-    /// Reads the lane's next window, if it has run low and there is more.
-    pub(super) fn refill(&mut self, lane: &Lane, now: Timestamp) {
-        let most = self.window(lane);
-        if !self.board.wants_more(lane, most, now) || self.board.in_use(&Gate::Reading) >= READS {
+    pub(super) fn is_open(&self, gate: &Gate) -> bool {
+        let Self { board, health, stations, desk, most_unwritten, .. } = self;
+        let limits = Limits { health, stations, table: &desk.table, most_unwritten: *most_unwritten };
+        limits.is_open(gate, board.in_use(gate))
+    }
+
+    /// Reads the lane's next window, unless it is not the time for it.
+    pub(super) fn refill(&mut self, lane: &Lane, most: usize) {
+        if most == 0 || !self.is_open(&Gate::Reading) || !self.is_open(&Gate::Writing) {
             return;
         }
         self.board.enter(Gate::Reading);
@@ -320,17 +314,21 @@ impl<Q: Backlog> Scheduler<Q> {
         self.reads.insert(task.id(), lane.clone());
     }
 
-    /// Legs worth having at hand for a lane: what its limits could let through soon.
-    fn window(&self, lane: &Lane) -> usize {
-        let mut most = CLAIMED.saturating_sub(self.board.claimed()).min(WINDOW);
+    /// Legs worth having at hand for a lane whose providers have so many slots: what its limits could let through soon.
+    pub(super) fn window(&self, lane: &Lane, slots: usize) -> usize {
+        let mut most = CLAIMED.saturating_sub(self.board.claimed()).min(WINDOW).min(slots.saturating_mul(2));
         if let Some(route) = self.desk.table.route_named(&lane.route) {
             most = most.min(route.concurrency.unwrap_or(most).saturating_mul(2));
             most = most.min(self.route_paces.get(&route.name).map_or(most, Pace::soon));
-            let of_chain = chain(route).iter().flat_map(|tier| &tier.0).filter_map(|(name, _)| self.stations.get(name));
-            let slots = of_chain.map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
-            most = most.min(slots.saturating_mul(2));
         }
         most.max(1)
+    }
+
+    /// Attempts that one provider may have under way for a lane.
+    pub(super) fn slots(&self, lane: &Lane, provider: &ProviderName) -> usize {
+        let Some(station) = self.stations.get(provider) else { return 0 };
+        let patient = station.patient(lane);
+        self.health.concurrency(&patient, station.most_at(&patient))
     }
 
     fn has_read(&mut self, lane: &Lane, read: Result<Window, QueueError>, now: Timestamp) {
@@ -362,14 +360,12 @@ impl<Q: Backlog> Scheduler<Q> {
     /// The same for one that counts already.
     pub(super) fn write_entered(&mut self, draft: Draft) {
         let desk = self.desk.clone();
+        let now = desk.clock.now();
+        let moved = draft.legs.iter().find(|leg| !leg.passed.is_empty() && leg.due <= now).map(|leg| leg.lane.clone());
         self.chores.spawn(async move {
             desk.write(draft).await;
-            Done::Written
+            Done::Written { moved }
         });
-    }
-
-    pub(super) fn writing_is_open(&self) -> bool {
-        self.board.in_use(&Gate::Writing) < self.most_unwritten
     }
 
     /// Parks the lane where it was stopped.
@@ -378,7 +374,15 @@ impl<Q: Backlog> Scheduler<Q> {
         self.board.park(lane, blocks.gates, blocks.until);
         if long || self.board.claimed() > CLAIMED / 2 {
             self.give_up_window(lane);
+        } else if !blocks.whole_lane && self.board.wants_more(lane, 2 * AT_HAND, now) && self.shares_by_weight(lane) {
+            // The next legs may go to another provider than these wait for.
+            self.refill(lane, AT_HAND);
         }
+    }
+
+    fn shares_by_weight(&self, lane: &Lane) -> bool {
+        let route = self.desk.table.route_named(&lane.route);
+        route.is_some_and(|route| chain(route).iter().any(|tier| tier.0.len() > 1))
     }
 
     fn give_up_window(&mut self, lane: &Lane) {
@@ -413,7 +417,7 @@ impl<Q: Backlog> Scheduler<Q> {
                             self.write(draft);
                         }
                     }
-                    Ok((_, Done::Read(_, Err(_)) | Done::Written | Done::Swept(_))) => {}
+                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_))) => {}
                     Err(panic) => self.chore_failed(&panic, now),
                 },
                 () = &mut grace, if !cut_off => {
@@ -434,32 +438,4 @@ fn split(pending: Pending) -> Draft {
     let mut draft = pending.draft(&pending.left);
     draft.legs.push(crate::queue::Leg { recipients: pending.left, ..pending.leg });
     draft
-}
-
-impl Station {
-    pub fn patient(&self, lane: &Lane) -> Patient {
-        let destination = lane.destination.clone().filter(|_| self.by_destination);
-        Patient { provider: self.settings.name.clone(), destination }
-    }
-
-    /// Attempts that may be under way at one time.
-    pub fn slots(&self, name: &ProviderName, health: &Health) -> usize {
-        let configured = self.settings.concurrency;
-        if self.by_destination {
-            return configured.max(1);
-        }
-        health.concurrency(&Patient { provider: name.clone(), destination: None }, configured)
-    }
-
-    /// The same for one destination.
-    pub fn slots_of(&self, name: &ProviderName, destination: &Domain, health: &Health) -> usize {
-        let patient = Patient { provider: name.clone(), destination: Some(destination.clone()) };
-        health.concurrency(&patient, self.most_at(&patient))
-    }
-
-    /// The concurrency that a patient of this provider has when it is well.
-    pub fn most_at(&self, patient: &Patient) -> usize {
-        let all = self.settings.concurrency;
-        if patient.destination.is_some() { all.min(self.destination_concurrency) } else { all }
-    }
 }

@@ -38,6 +38,7 @@ pub struct Case<'a> {
 /// The leg as it was when the attempt began.
 #[derive(Debug, Clone, Copy)]
 pub struct History<'a> {
+    pub due: Timestamp,
     pub attempts: u32,
     pub passed: &'a [Passed],
     /// What was last said of the recipient.
@@ -90,7 +91,7 @@ impl Case<'_> {
     fn move_on(&self, why: PassedWhy, diagnosis: &Diagnosis) -> Settlement {
         let passed = self.passed_and(why);
         match (self.plan)(&passed) {
-            Step::Go { .. } => self.again(self.now, self.history.attempts, passed, diagnosis),
+            Step::Go { .. } => self.at_once(passed, diagnosis),
             Step::Wait { until, .. } if passed.iter().any(|passed| passed.why == PassedWhy::Tried) => {
                 self.next_round(&passed, Some(until), diagnosis)
             }
@@ -105,12 +106,12 @@ impl Case<'_> {
     fn past_the_throttled(&self, diagnosis: &Diagnosis) -> Settlement {
         let passed = self.passed_and(PassedWhy::Tried);
         let pause = self.paused_until.unwrap_or(self.now);
-        let (due, passed) = match (self.plan)(&passed) {
-            Step::Go { .. } => (self.now, passed),
-            Step::Wait { until, .. } => (until.min(pause), self.history.passed.to_vec()),
-            Step::RoundOver | Step::Impossible => (pause, self.history.passed.to_vec()),
+        let due = match (self.plan)(&passed) {
+            Step::Go { .. } => return self.at_once(passed, diagnosis),
+            Step::Wait { until, .. } => until.min(pause),
+            Step::RoundOver | Step::Impossible => pause,
         };
-        self.again(due, self.history.attempts, passed, diagnosis)
+        self.again(due, self.history.attempts, self.history.passed.to_vec(), diagnosis)
     }
 
     fn unknown(&self, diagnosis: &Diagnosis) -> Settlement {
@@ -152,10 +153,19 @@ impl Case<'_> {
         self.again(due, self.history.attempts.saturating_add(1), passed, diagnosis)
     }
 
+    /// Keeps its due time, and so its place at the front of its lane.
+    fn at_once(&self, passed: Vec<Passed>, diagnosis: &Diagnosis) -> Settlement {
+        self.again_due(self.history.due.min(self.now), self.history.attempts, passed, diagnosis)
+    }
+
     fn again(&self, due: Timestamp, attempts: u32, passed: Vec<Passed>, diagnosis: &Diagnosis) -> Settlement {
+        // Due at its expiry at the latest: it is bounced then, not an hour later.
+        self.again_due(due.min(self.expires_at).max(self.now), attempts, passed, diagnosis)
+    }
+
+    fn again_due(&self, due: Timestamp, attempts: u32, passed: Vec<Passed>, diagnosis: &Diagnosis) -> Settlement {
         Settlement::Again(Again {
-            // Due at its expiry at the latest: it is bounced then, not an hour later.
-            due: due.min(self.expires_at).max(self.now),
+            due,
             attempts,
             passed,
             state: LegState::Waiting,
@@ -271,7 +281,7 @@ mod tests {
         let case = Case {
             route: &route,
             provider: &a,
-            history: History { attempts: 1, passed, last: None },
+            history: History { due: moment(90), attempts: 1, passed, last: None },
             schedule: Schedule::new(&PAUSES),
             paused_until: Some(moment(107)),
             expires_at: moment(100_000),
@@ -311,20 +321,20 @@ mod tests {
             ("deferred", tried, ready, keep, "in 300 round 2 past []"),
             ("deferred", lacks, ready, keep, "in 300 round 2 past [b:Unsupported]"),
             ("throttled", none, ready, keep, "in 7 round 1 past []"),
-            ("throttled", none, ready, failover, "in 0 round 1 past [a:Tried]"),
+            ("throttled", none, ready, failover, "in -10 round 1 past [a:Tried]"),
             ("throttled", none, out, failover, "in 7 round 1 past []"),
             ("throttled", tried, ready, failover, "in 7 round 1 past [b:Tried]"),
-            ("unavailable", none, ready, keep, "in 0 round 1 past [a:Tried]"),
+            ("unavailable", none, ready, keep, "in -10 round 1 past [a:Tried]"),
             ("unavailable", tried, ready, keep, "in 300 round 2 past []"),
             ("unavailable", lacks, ready, keep, "in 300 round 2 past [b:Unsupported]"),
             // The other may be probed sooner than the schedule would have it; or later.
             ("unavailable", none, out, keep, "in 30 round 2 past []"),
             ("unavailable", none, long, keep, "in 300 round 2 past []"),
-            ("unsupported", none, ready, keep, "in 0 round 1 past [a:Unsupported]"),
+            ("unsupported", none, ready, keep, "in -10 round 1 past [a:Unsupported]"),
             ("unsupported", none, out, keep, "in 30 round 1 past [a:Unsupported]"),
             ("unsupported", tried, ready, keep, "in 300 round 2 past [a:Unsupported]"),
             ("unsupported", lacks, ready, keep, "bounce 5.4.2"),
-            ("unknown", none, ready, keep, "in 0 round 1 past [a:Tried] twice"),
+            ("unknown", none, ready, keep, "in -10 round 1 past [a:Tried] twice"),
             ("unknown", tried, ready, keep, "in 300 round 2 past [] twice"),
             ("unknown", none, ready, wait, "in 300 round 1 past [a:Tried] twice"),
             ("unknown", tried, ready, wait, "in 300 round 2 past [] twice"),
@@ -340,7 +350,7 @@ mod tests {
         let case = Case {
             route: &route,
             provider: &provider("a"),
-            history: History { attempts: 0, passed: &[], last: None },
+            history: History { due: moment(90), attempts: 0, passed: &[], last: None },
             schedule: Schedule::new(std::slice::from_ref(&HOUR)),
             paused_until: Some(moment(9000)),
             expires_at: moment(500),

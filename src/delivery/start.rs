@@ -21,6 +21,13 @@ use crate::transport::{Attempt, Progress};
 /// How long mail waits for a provider that has no transport, before it looks again.
 const MISSING: Duration = Duration::from_secs(60);
 
+/// How many legs are worth having at hand; where that is none, what for.
+#[derive(Default)]
+struct Reach {
+    most: usize,
+    blocks: Blocks,
+}
+
 /// What one leg came to when it was looked at.
 enum Advanced {
     Started,
@@ -46,25 +53,65 @@ impl<Q: Backlog> Scheduler<Q> {
                 nth += 1;
             }
         }
-        let empty = window.is_empty();
         self.board.put_window(lane, window);
         if started {
             self.board.took_its_turn(lane);
         }
-        self.refill(lane, now);
         if started || blocks.is_none() {
-            if empty && self.board.wants_more(lane, 0, now) {
-                self.board.park(lane, [Gate::Reading], None);
-            } else {
-                self.board.idle(lane, now);
-            }
+            self.go_on(lane, now);
         } else {
             self.park(lane, blocks, now);
         }
     }
 
+    /// Reads more of the lane if that is of use, and puts it where it will be woken.
+    fn go_on(&mut self, lane: &Lane, now: Timestamp) {
+        let reach = self.reach(lane, now);
+        if !self.board.wants_more(lane, reach.most, now) {
+            return self.board.idle(lane, now);
+        }
+        if self.board.wants_more(lane, 0, now) {
+            // Nothing is at hand: what stops it from reading is what it waits for.
+            if reach.most == 0 {
+                return self.park(lane, reach.blocks, now);
+            }
+            for gate in [Gate::Writing, Gate::Reading] {
+                if !self.is_open(&gate) {
+                    return self.board.park(lane, [gate], None);
+                }
+            }
+        }
+        self.refill(lane, reach.most);
+        self.board.idle(lane, now);
+    }
+
+    /// What a lane's legs could reach now, as far as the chain's health goes.
+    fn reach(&self, lane: &Lane, now: Timestamp) -> Reach {
+        let mut reach = Reach::default();
+        let Some(route) = self.desk.table.route_named(&lane.route) else {
+            // Its mail is to be routed anew.
+            return Reach { most: self.window(lane, usize::MAX), ..reach };
+        };
+        let mut slots = 0usize;
+        for (provider, _) in chain(route).iter().flat_map(|tier| &tier.0) {
+            let patient = self.stations.get(provider).map(|station| station.patient(lane));
+            match self.standing(lane, provider, now) {
+                Standing::Ready => slots = slots.saturating_add(self.slots(lane, provider)),
+                Standing::Probe => slots = slots.saturating_add(1),
+                Standing::Out { until } | Standing::Throttled { until } => {
+                    reach.blocks.gates.extend(patient.map(Gate::Health));
+                    reach.blocks.until(until);
+                }
+            }
+        }
+        if slots > 0 || chain(route).is_empty() {
+            reach.most = self.window(lane, slots.max(1));
+        }
+        reach
+    }
+
     fn advance(&mut self, lane: &Lane, pending: &mut Pending, blocks: &mut Blocks, now: Timestamp) -> Advanced {
-        if !self.writing_is_open() {
+        if !self.is_open(&Gate::Writing) {
             blocks.whole_lane(Gate::Writing);
             return Advanced::Not;
         }
@@ -253,7 +300,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         if probe {
             self.health.probing(&patient);
-            tracing::info!(provider = %provider, destination = ?patient.destination, mid = %pending.mid, "breaker probes");
+            tracing::info!(provider = %provider, destination = patient.destination.as_ref().map(|domain| domain.as_str()), breaker = "half-open", mid = %pending.mid, "breaker probes");
         }
         let reserved = self.quotas.reserve(provider, recipients.len());
         for gate in gates(lane, &patient, pending) {
@@ -312,7 +359,8 @@ impl<Q: Backlog> Scheduler<Q> {
         now: Timestamp,
     ) {
         let retry = pending.route.retry.as_deref().unwrap_or(&self.desk.settings.retry);
-        let history = History { attempts: pending.leg.attempts, passed: &pending.leg.passed, last: None };
+        let history =
+            History { due: pending.leg.due, attempts: pending.leg.attempts, passed: &pending.leg.passed, last: None };
         let jitter = Jitter::new(rand::random());
         let mut again = round_over(&history, Schedule::new(retry), until, jitter, now);
         if let Some(until) = until

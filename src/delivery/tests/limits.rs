@@ -260,3 +260,35 @@ async fn a_sender_that_one_provider_has_not_verified_moves_on_and_others_stay() 
     assert_eq!((world.log("a").count(), world.log("b").count()), (50, 50));
     assert_eq!(world.log("a").attempts(), 51, "it was asked once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_hangs_does_not_take_the_other_members_share_with_it() {
+    let hang = Script::up().latency(Duration::from_secs(500));
+    let mut world = World::new()
+        .provider_with("a", hang, |provider| provider.concurrency = 2)
+        .provider("b", Script::up())
+        .route(deliver("bulk", &[&[("a", 10), ("b", 90)]]));
+    for _ in 0..20 {
+        world.submit(10, "b@example.com").run_for(1).await;
+    }
+    let share = world.log("b").count();
+    assert!(share > 160, "{share}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_at_a_throttled_provider_goes_on_although_its_lane_waits() {
+    // The first attempt is throttled for an hour; one that began before it fails later.
+    let script = Script::new(|now, _, _| {
+        if now < Duration::from_millis(500) { Act::Silence(Duration::from_secs(10)) } else { Act::Throttle(HOUR) }
+    });
+    let mut world = World::new()
+        .provider("a", script)
+        .provider("b", Script::up())
+        .route(deliver("all", &[&[("a", 1)], &[("b", 1)]]));
+    world.submit(3, "b@example.com").run_for(1).await;
+    world.submit(500, "b@example.com").run_for(60).await;
+    assert_eq!(world.log("b").count(), 3);
+    assert_eq!(world.queued(), 500);
+}
+
+const HOUR: Option<Duration> = Some(Duration::from_secs(3600));

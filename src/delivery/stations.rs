@@ -1,0 +1,81 @@
+//! Providers as the scheduler uses them, and how many attempts fit at a gate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::board::Gate;
+use super::health::{Health, Patient};
+use super::limits::Pace;
+use super::scheduler::READS;
+use crate::config::Provider;
+use crate::mail::{Domain, ProviderName};
+use crate::queue::Lane;
+use crate::routing::Table;
+use crate::transport::Transport;
+
+/// A provider, as the scheduler uses it.
+pub struct Station {
+    pub settings: Arc<Provider>,
+    pub transport: Arc<dyn Transport>,
+    pub by_destination: bool,
+    pub destination_concurrency: usize,
+    pub pace: Option<Pace>,
+}
+
+/// What is needed to see whether a gate is open.
+pub struct Limits<'a> {
+    pub health: &'a Health,
+    pub stations: &'a HashMap<ProviderName, Station>,
+    pub table: &'a Table,
+    pub most_unwritten: usize,
+}
+
+impl Limits<'_> {
+    pub fn is_open(&self, gate: &Gate, in_use: usize) -> bool {
+        match gate {
+            Gate::Writing => in_use < self.most_unwritten,
+            Gate::Reading => in_use < READS,
+            Gate::Route(name) => {
+                self.table.route_named(name).and_then(|route| route.concurrency).is_none_or(|most| in_use < most)
+            }
+            Gate::Provider(name) => {
+                self.stations.get(name).is_none_or(|station| in_use < station.slots(name, self.health))
+            }
+            Gate::Destination(name, domain) => {
+                self.stations.get(name).is_none_or(|station| in_use < station.slots_of(name, domain, self.health))
+            }
+            // Shut until a time, or not.
+            Gate::RouteRate(_) | Gate::ProviderRate(_) => true,
+            // Opens for all at once, by `wake_all` or by each lane's own alarm.
+            Gate::Health(_) => false,
+        }
+    }
+}
+
+impl Station {
+    pub fn patient(&self, lane: &Lane) -> Patient {
+        let destination = lane.destination.clone().filter(|_| self.by_destination);
+        Patient { provider: self.settings.name.clone(), destination }
+    }
+
+    /// Attempts that may be under way at one time.
+    pub fn slots(&self, name: &ProviderName, health: &Health) -> usize {
+        let configured = self.settings.concurrency;
+        if self.by_destination {
+            return configured.max(1);
+        }
+        health.concurrency(&Patient { provider: name.clone(), destination: None }, configured)
+    }
+
+    /// The same for one destination.
+    pub fn slots_of(&self, name: &ProviderName, destination: &Domain, health: &Health) -> usize {
+        let patient = Patient { provider: name.clone(), destination: Some(destination.clone()) };
+        health.concurrency(&patient, self.most_at(&patient))
+    }
+
+    /// The concurrency that a patient of this provider has when it is well.
+    pub fn most_at(&self, patient: &Patient) -> usize {
+        let all = self.settings.concurrency;
+        if patient.destination.is_some() { all.min(self.destination_concurrency) } else { all }
+    }
+}
