@@ -4,6 +4,7 @@ use bytes::{Buf as _, Bytes};
 
 use super::connection::Connection;
 use super::flavor;
+use super::verdict::is_throttling;
 use super::{Attempt, Outcome, Progress};
 use crate::config::Flavor;
 use crate::mail::{Diagnosis, EnhancedStatus, Envelope, HeaderSection, Recipient, Severity};
@@ -131,6 +132,16 @@ pub(super) fn was_stale(verdicts: &[Verdict]) -> bool {
     verdicts.iter().all(|verdict| match verdict {
         Verdict::Replied(Step::Mail, reply) => reply.code == 421,
         Verdict::Lost(Failure::Broken { step: Step::Mail, how: Break::Closed | Break::Io(_) }) => true,
+        Verdict::Replied(..) | Verdict::Lost(_) | Verdict::Unanswered(_) | Verdict::NotOffered(_) => false,
+    })
+}
+
+/// The host went away, or said that it does (421), before it took anything in: another host of the domain may do better
+/// (RFC 5321, 5.1). Time-outs are not among these: each further host would cost as long.
+pub(super) fn left(verdicts: &[Verdict]) -> bool {
+    verdicts.iter().all(|verdict| match verdict {
+        Verdict::Replied(Step::Mail | Step::Rcpt | Step::Data, reply) => reply.code == 421 && !is_throttling(reply),
+        Verdict::Lost(Failure::Broken { how: Break::Closed | Break::Io(_), .. }) => true,
         Verdict::Replied(..) | Verdict::Lost(_) | Verdict::Unanswered(_) | Verdict::NotOffered(_) => false,
     })
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, Encryption, Opener, Target};
 use super::dns::DnsError;
 use super::environment::{Environment, TransportError};
-use super::handover::{Outgoing, hand_over, was_stale};
+use super::handover::{Outgoing, hand_over, left, was_stale};
 use super::hosts::{NoExchanger, exchangers, in_order};
 use super::pool::{Pool, PoolLimits};
 use super::smtp::least;
@@ -97,13 +97,19 @@ impl MxTransport {
         }
     }
 
-    /// A session with the first host that has one for us.
-    async fn open(&self, domain: &Domain, floor: Option<TlsFloor>, asked: Asked<'_>) -> Result<Connection, Outcome> {
+    /// A session with the first host that has one for us; `gone` are those that this attempt has seen leave.
+    async fn open(
+        &self,
+        domain: &Domain,
+        floor: Option<TlsFloor>,
+        asked: Asked<'_>,
+        gone: &[String],
+    ) -> Result<Connection, Outcome> {
         let encryption = encryption(self.tls, floor);
         let timeouts = &self.opener.timeouts;
         let patience = Instant::now() + timeouts.connect * 3 + timeouts.command;
         let (mut last, mut hosts, mut tries) = (None, 0, 0);
-        for host in self.hosts(domain).await? {
+        for host in self.hosts(domain).await?.into_iter().filter(|host| !gone.contains(&host.name)) {
             let found = match host.address {
                 Some(address) => Ok(vec![address]),
                 None => self.environment.resolver.addresses(&host.name).await,
@@ -169,24 +175,41 @@ impl MxTransport {
         let Some(domain) = attempt.destination.as_ref().or_else(of_recipients) else { return Ok(Vec::new()) };
 
         let least = least(attempt.tls);
+        let mut gone: Vec<String> = Vec::new();
+        let mut last: Option<Vec<Outcome>> = None;
         if let Some(mut kept) = self.pool.take(domain, |connection| connection.security() >= least) {
             let verdicts = hand_over(&mut kept, outgoing).await;
             if !kept.is_ready() {
                 // Those that were kept beside it are no better.
                 self.pool.purge(domain);
             }
-            if !was_stale(&verdicts) {
+            if left(&verdicts) && !was_stale(&verdicts) {
+                gone.push(kept.name().to_owned());
+                last = Some(judged(&kept, &verdicts));
+            } else if !was_stale(&verdicts) {
                 let outcomes = judged(&kept, &verdicts);
                 self.pool.put(domain.clone(), kept);
                 return Ok(outcomes);
             }
         }
-        let outgoing = Outgoing::new(attempt, None).await?;
-        let mut connection = self.open(domain, attempt.tls, asked).await?;
-        let verdicts = hand_over(&mut connection, outgoing).await;
-        let outcomes = judged(&connection, &verdicts);
-        self.pool.put(domain.clone(), connection);
-        Ok(outcomes)
+        while gone.len() < MOST_HOSTS {
+            let outgoing = Outgoing::new(attempt, None).await?;
+            let mut connection = match (self.open(domain, attempt.tls, asked, &gone).await, last.take()) {
+                (Ok(connection), _) => connection,
+                // What a host said itself tells more than that no other one is left.
+                (Err(_), Some(outcomes)) => return Ok(outcomes),
+                (Err(outcome), None) => return Err(outcome),
+            };
+            let verdicts = hand_over(&mut connection, outgoing).await;
+            let outcomes = judged(&connection, &verdicts);
+            if !left(&verdicts) {
+                self.pool.put(domain.clone(), connection);
+                return Ok(outcomes);
+            }
+            gone.push(connection.name().to_owned());
+            last = Some(outcomes);
+        }
+        Ok(last.unwrap_or_default())
     }
 }
 

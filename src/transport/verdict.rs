@@ -190,7 +190,7 @@ fn throttled(diagnosis: Diagnosis) -> Outcome {
 }
 
 /// 421 or 451 with a 4.7.x of its own.
-fn is_throttling(reply: &Reply) -> bool {
+pub(super) fn is_throttling(reply: &Reply) -> bool {
     let text = reply.text().to_ascii_lowercase();
     matches!(reply.code, 421 | 451)
         && reply.status.is_some_and(|status| status.subject() == 7)
