@@ -146,11 +146,11 @@ fn log_change(patient: &Patient, change: Change, outcomes: &[Outcome], now: Time
     let cause = cause.map(|outcome| outcome.diagnosis().to_string()).unwrap_or_default();
     match change {
         Change::Opened { until: at } => {
-            warn!(%provider, destination, cause, probe_in_s = until(now, at).as_secs(), "breaker opened");
+            warn!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "breaker opened");
         }
         Change::StaysOpen { until: at } => {
-            info!(%provider, destination, cause, probe_in_s = until(now, at).as_secs(), "breaker stays open");
+            info!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "breaker stays open");
         }
-        Change::Closed => info!(%provider, destination, "breaker closed"),
+        Change::Closed => info!(%provider, destination, breaker = "closed", "breaker closed"),
     }
 }

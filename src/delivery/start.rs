@@ -300,7 +300,8 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         if probe {
             self.health.probing(&patient);
-            tracing::info!(provider = %provider, destination = ?patient.destination, mid = %pending.mid, "breaker probes");
+            let destination = patient.destination.as_ref().map(|domain| domain.as_str());
+            tracing::info!(%provider, destination, breaker = "half-open", mid = %pending.mid, "breaker lets one message probe");
         }
         let reserved = self.quotas.reserve(provider, recipients.len());
         for gate in gates(lane, &patient, pending) {
