@@ -149,7 +149,7 @@ fn log_change(patient: &Patient, change: Change, outcomes: &[Outcome], now: Time
             warn!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "breaker opened");
         }
         Change::StaysOpen { until: at } => {
-            info!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "breaker stays open");
+            info!(%provider, destination, breaker = "open", cause, probe_in_s = until(now, at).as_secs(), "the probe failed, the breaker stays open");
         }
         Change::Closed => info!(%provider, destination, breaker = "closed", "breaker closed"),
     }

@@ -300,8 +300,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         if probe {
             self.health.probing(&patient);
-            let destination = patient.destination.as_ref().map(|domain| domain.as_str());
-            tracing::info!(%provider, destination, breaker = "half-open", mid = %pending.mid, "breaker lets one message probe");
+            tracing::info!(provider = %provider, destination = patient.destination.as_ref().map(|domain| domain.as_str()), breaker = "half-open", mid = %pending.mid, "breaker probes");
         }
         let reserved = self.quotas.reserve(provider, recipients.len());
         for gate in gates(lane, &patient, pending) {
