@@ -1,7 +1,7 @@
 //! What becomes of a message whose content is in: the routing table is asked for each recipient, now that header and
 //! size are known. Pure.
 
-use crate::config::{Action, Rejection, Route, Transport};
+use crate::config::{Action, Rejection, Route};
 use crate::mail::{Address, EnhancedStatus, Envelope, HeaderSection, RouteName, Severity, Timestamp};
 use crate::queue::{Lane, Leg, LegRecipient, LegState};
 use crate::routing::{Decision, Facts, Table};
@@ -40,7 +40,7 @@ pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, d
         let (route, destination, state) = match table.route(&facts) {
             Decision::Route(route) => match &route.action {
                 Action::Deliver(_) => {
-                    let destination = by_destination(table, &route).then(|| recipient.address.domain().clone());
+                    let destination = table.by_destination(&route).then(|| recipient.address.domain().clone());
                     (route.name.clone(), destination, LegState::Waiting)
                 }
                 Action::Hold { reason } => (route.name.clone(), None, LegState::Held { reason: reason.clone() }),
@@ -82,16 +82,6 @@ pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, d
         return Fate::Refuse(reply);
     }
     if legs.is_empty() { Fate::Discard(discarded) } else { Fate::Queue(legs) }
-}
-
-/// The route's chain has a provider that delivers to the recipients' own domain: what holds back one destination must not
-/// hold back the others.
-fn by_destination(table: &Table, route: &Route) -> bool {
-    let Action::Deliver(tiers) = &route.action else { return false };
-    tiers
-        .iter()
-        .flat_map(|tier| &tier.0)
-        .any(|(name, _)| table.provider(name).is_some_and(|provider| matches!(provider.transport, Transport::Mx(_))))
 }
 
 /// What a route with `reject` says.
