@@ -30,6 +30,18 @@ pub enum Kind {
     Delivered,
 }
 
+impl Kind {
+    /// The word of logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Delay { .. } => "delay",
+            Self::Relayed => "relayed",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
 /// One recipient of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {

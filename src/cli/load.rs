@@ -4,14 +4,23 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::config::{self, Config, Problem, RouteTest, Severity, System};
+use crate::config::{self, Assumed, Config, Outside, Problem, RouteTest, Severity, System};
 use crate::routing;
 
-/// Loads it; prints what is wrong with it, and what is doubtful, to standard error.
-pub fn config(directory: Option<&Path>) -> anyhow::Result<Config> {
+/// Loads it to run it; prints what is wrong with it, and what is doubtful, to standard error.
+pub fn to_run(directory: Option<&Path>) -> anyhow::Result<Config> {
+    load(directory, &System)
+}
+
+/// Loads it to ask it: secrets and certificate files are taken as given, for they may not be where it is asked.
+pub fn to_ask(directory: Option<&Path>) -> anyhow::Result<Config> {
+    load(directory, &Assumed)
+}
+
+fn load(directory: Option<&Path>, outside: &dyn Outside) -> anyhow::Result<Config> {
     let origin = config::locate(directory);
     let sources = config::read(&origin)?;
-    let mut loaded = config::load(&sources, &System);
+    let mut loaded = config::load(&sources, outside);
     if let Some(config) = &loaded.config {
         loaded.problems.extend(routing_problems(config, &loaded.tests));
     }
@@ -21,7 +30,7 @@ pub fn config(directory: Option<&Path>) -> anyhow::Result<Config> {
     let errors = loaded.problems.iter().filter(|problem| problem.is_error()).count();
     match loaded.config {
         Some(config) if errors == 0 => Ok(config),
-        Some(_) | None => bail!("the configuration has {errors} error(s); nothing was started"),
+        Some(_) | None => bail!("the configuration has {errors} error(s), see above"),
     }
 }
 

@@ -50,8 +50,8 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems),
-        Verb::Explain(args) => load::config(config).and_then(|config| explain::run(&args, &config)),
-        Verb::Send(args) => Ok(send::run(&args, || load::config(config).map(|config| config.server))),
+        Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Send(args) => Ok(send::run(&args, || load::to_ask(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::Version(args) => version::run(&args),
     };

@@ -240,7 +240,7 @@ impl<Q: Backlog> Desk<Q> {
             error!(about = %draft.mid, to = %address, "a delivery status notification is dropped: no route delivers it");
             return None;
         };
-        info!(%mid, about = %draft.mid, kind = ?kind, recipients = told.len(), "delivery status notification");
+        info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");
         let content = NewContent::Memory(vec![report.content]);
         Some(NewMessage { mid, envelope: report.envelope, legs: vec![leg], content })
     }

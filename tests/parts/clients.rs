@@ -118,7 +118,7 @@ fn swaks_is_refused_where_it_should_be() {
     let (went, talk) = swaks(&["--from", "app@sender.example", "--tls"]);
     assert!(!went && talk.contains("530 5.7.0"), "without authentication:\n{talk}");
     let user = ["--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD];
-    let (went, talk) = swaks(&[&["--from", "ceo@other.example", "--tls"][..], &user].concat());
+    let (went, talk) = swaks(&[&["--from", "boss@other.example", "--tls"][..], &user].concat());
     assert!(!went && talk.contains("5.7.1"), "somebody else's sender:\n{talk}");
     assert_eq!(secured.mail().count(), 0);
 }
