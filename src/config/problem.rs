@@ -39,11 +39,11 @@ pub struct ProblemJson<'a> {
 
 impl Problem {
     pub fn at(place: Place, severity: Severity, message: impl Into<String>) -> Self {
-        Self { place: Some(place), severity, message: message.into() }
+        Self { place: Some(place), severity, message: one_line(message.into()) }
     }
 
     pub fn general(severity: Severity, message: impl Into<String>) -> Self {
-        Self { place: None, severity, message: message.into() }
+        Self { place: None, severity, message: one_line(message.into()) }
     }
 
     pub fn is_error(&self) -> bool {
@@ -82,6 +82,15 @@ impl Problem {
             source: self.place.as_ref().and_then(|place| sources.line(place)).map(|line| mask(line, 1).0),
         }
     }
+}
+
+/// Messages quote what the files say, and YAML's values may hold line ends.
+fn one_line(message: String) -> String {
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    message.chars().map(escape).collect()
 }
 
 /// In the order of the files' names, lines and columns; those without a place come first.

@@ -97,6 +97,17 @@ pub struct Relay {
     env: Vec<(String, String)>,
 }
 
+/// A failed test shows what the relay said last.
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let raw = self.log().raw();
+            let lines: Vec<&str> = raw.lines().collect();
+            eprintln!("the relay's log ends:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
 impl Relay {
     /// Starts the relay again in its folder, and waits until it listens.
     pub fn restart(&mut self) {
