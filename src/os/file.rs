@@ -16,10 +16,46 @@ pub fn open_private(path: &Path) -> io::Result<File> {
 /// Makes a file that is not there yet, for its owner alone.
 pub fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
+    options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// Opens a file that must be there, for reading and writing.
+pub fn open_existing(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+/// Fills `into` from a place in the file, whatever other threads read or write meanwhile.
+pub fn read_at(file: &File, at: u64, into: &mut [u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, into, at);
+    #[cfg(windows)]
+    {
+        let (mut at, mut rest) = (at, into);
+        while !rest.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(file, rest, at)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => (at, rest) = (at + count as u64, &mut rest[count..]),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives the room of a range back to the file system; it reads as zeros from then on. `Unsupported` where that cannot be.
+pub fn punch(file: &File, at: u64, size: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        Ok(fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, size)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, at, size);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// Makes a folder and what leads to it, where they are not there yet; what is made is for its owner alone.

@@ -1,15 +1,18 @@
-//! What one commit writes: each job applied to the tables, and what follows once it is on disk.
+//! What the index is told: each entry of the journal applied to the tables, and what follows once that is committed.
 //!
-//! A job is refused before it has written anything, so that the others of its batch are not touched. Each can be applied
-//! again after a commit that failed: what an unseen success had written already is found and left.
+//! Entries are applied in the journal's order, each once, also after a crash: the position in the journal is committed
+//! with them.
 
 use redb::{ReadableTable, Table, WriteTransaction};
+use tracing::error;
 
 use super::error::Fault;
-use super::job::{Body, ChunkJob, Prepared, Settlement};
+use super::job::{Body, Entry, Prepared, PreparedLeg, Settlement};
+use super::journal::Position;
 use super::lease::LegId;
-use super::recent::Message;
-use super::tables::{BODIES, COUNTERS, DUE, DueKey, LEGS, LegKey, MESSAGES, SPOOLING, decode, encode, lane_key, ms};
+use super::tables::{
+    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, Place, decode, encode, lane_key, ms,
+};
 use super::{LaneDue, Leg, LegState};
 use crate::mail::Mid;
 
@@ -17,9 +20,9 @@ pub(super) struct Batch<'t> {
     messages: Table<'t, u128, &'static [u8]>,
     legs: Table<'t, LegKey, &'static [u8]>,
     due: Table<'t, DueKey, ()>,
-    bodies: Table<'t, LegKey, &'static [u8]>,
-    spooling: Table<'t, u128, ()>,
+    bodies: Table<'t, BodyKey, (u128, u32)>,
     counters: Table<'t, &'static str, &'static [u8]>,
+    journal: Table<'t, (), (u32, u64, u64)>,
     effects: Effects,
 }
 
@@ -28,14 +31,18 @@ pub(super) struct Batch<'t> {
 pub(super) struct Effects {
     pub(super) nudges: Vec<LaneDue>,
     pub(super) ended: Vec<LegId>,
-    pub(super) accepted: Vec<(Mid, Message)>,
-    pub(super) gone: Vec<Mid>,
+    pub(super) gone: Vec<(Mid, Place)>,
+    /// Parts of the journal that are wanted from now on, or no more: segment, octets.
+    pub(super) lives: Vec<(u32, u32)>,
+    pub(super) dies: Vec<(u32, u32)>,
 }
 
-/// Why one job was refused while the batch goes on.
-pub(super) type Refusal = String;
-/// The outer error spoils the batch, the inner one the job.
-pub(super) type Applied = Result<Result<(), Refusal>, Fault>;
+/// Where an entry's bodies lie: behind one another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lie {
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+}
 
 impl<'t> Batch<'t> {
     pub(super) fn new(txn: &'t WriteTransaction) -> Result<Self, Fault> {
@@ -44,114 +51,98 @@ impl<'t> Batch<'t> {
             legs: txn.open_table(LEGS)?,
             due: txn.open_table(DUE)?,
             bodies: txn.open_table(BODIES)?,
-            spooling: txn.open_table(SPOOLING)?,
             counters: txn.open_table(COUNTERS)?,
+            journal: txn.open_table(JOURNAL)?,
             effects: Effects::default(),
         })
+    }
+
+    /// Up to where the journal has been applied.
+    pub(super) fn reached(&mut self, position: Position) -> Result<(), Fault> {
+        self.journal.insert((), (position.segment, position.offset, position.group))?;
+        Ok(())
     }
 
     pub(super) fn effects(self) -> Effects {
         self.effects
     }
 
-    pub(super) fn accept(&mut self, message: &Prepared) -> Applied {
-        if let Err(refusal) = self.acceptable(message)? {
-            return Ok(Err(refusal));
+    /// Moves `lie` behind the entry's bodies.
+    pub(super) fn apply(&mut self, entry: &Entry, lie: &mut Lie) -> Result<(), Fault> {
+        match entry {
+            Entry::Accept(message) => self.insert(message, lie),
+            Entry::Settle(settlement) => self.settle(settlement, lie),
         }
-        self.insert(message)?;
-        Ok(Ok(()))
     }
 
-    fn acceptable(&self, message: &Prepared) -> Applied {
-        if self.messages.get(message.mid.bits())?.is_some() {
-            return Ok(Err(format!("a message {} is there already", message.mid)));
-        }
-        self.content_is_whole(message)
-    }
-
-    fn content_is_whole(&self, message: &Prepared) -> Applied {
-        if let Body::Ahead { ahead, written, .. } = &message.body {
-            let lost = ahead.state().failed().is_some()
-                || (*written > 0 && self.spooling.get(ahead.state().mid().bits())?.is_none());
-            if lost || ahead.state().mid() != message.mid {
-                return Ok(Err("its content, written ahead, is not there".to_owned()));
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    fn insert(&mut self, message: &Prepared) -> Result<(), Fault> {
+    fn insert(&mut self, message: &Prepared, lie: &mut Lie) -> Result<(), Fault> {
         let mid = message.mid.bits();
-        match &message.body {
-            // Nobody to serve: nothing to keep.
-            Body::Chunks(_) if message.legs.is_empty() => return Ok(()),
-            Body::Chunks(chunks) => {
-                for (n, chunk) in (0u32..).zip(chunks) {
-                    self.bodies.insert((mid, n), &chunk[..])?;
-                }
+        let place = match message.body {
+            Body::File => Place::File,
+            Body::Journal { size, crc } => {
+                let place = Place::Segment { segment: lie.segment, offset: lie.offset, size, crc };
+                lie.offset += u64::from(size);
+                place
             }
-            Body::Ahead { .. } if message.legs.is_empty() => return self.drop_spooled(message.mid),
-            Body::Ahead { written, tail, .. } => {
-                self.spooling.remove(mid)?;
-                if !tail.is_empty() {
-                    self.bodies.insert((mid, *written), &tail[..])?;
-                }
-            }
+        };
+        if self.messages.get(mid)?.is_some() {
+            // Mids are never given twice; were one, the mail that is there already comes first.
+            error!(mid = %message.mid, "a message of this id is queued already: the second one is dropped");
+            return Ok(());
         }
-        self.messages.insert(mid, &message.record[..])?;
+        // Nobody to serve: nothing to keep.
+        if message.legs.is_empty() {
+            self.effects.gone.push((message.mid, place));
+            return Ok(());
+        }
+        if let Place::Segment { segment, offset, size, .. } = place
+            && size > 0
+        {
+            self.bodies.insert((segment, offset), (mid, size))?;
+            self.effects.lives.push((segment, size));
+        }
+        self.messages.insert(mid, &place.with(&message.record)[..])?;
         for (number, leg) in (0u32..).zip(&message.legs) {
             self.insert_leg(message.mid, number, leg)?;
-        }
-        if let Some(recent) = &message.recent {
-            self.effects.accepted.push((message.mid, recent.clone()));
         }
         Ok(())
     }
 
-    fn insert_leg(&mut self, mid: Mid, number: u32, leg: &super::job::PreparedLeg) -> Result<(), Fault> {
+    fn insert_leg(&mut self, mid: Mid, number: u32, leg: &PreparedLeg) -> Result<(), Fault> {
         self.legs.insert((mid.bits(), number), &leg.record[..])?;
         if leg.waiting {
-            self.due.insert((&leg.key[..], ms(leg.due), mid.bits(), number), ())?;
+            self.due.insert((&leg.key()[..], ms(leg.due), mid.bits(), number), ())?;
         }
         self.effects.nudges.extend(leg.nudge());
         Ok(())
     }
 
-    pub(super) fn settle(&mut self, settlement: &Settlement) -> Applied {
+    fn settle(&mut self, settlement: &Settlement, lie: &mut Lie) -> Result<(), Fault> {
         let Settlement { mid, number, recipients, .. } = settlement;
-        let leg = match self.legs.get((mid.bits(), *number))? {
-            Some(record) => match decode::<Leg>("a leg", record.value()) {
-                Ok(leg) => Some(leg),
-                Err(fault) => return Ok(Err(fault.to_string())),
-            },
-            None => None,
-        };
-        for notice in &settlement.notices {
-            if let Err(refusal) = self.content_is_whole(notice)? {
-                return Ok(Err(refusal));
-            }
-        }
         for (name, record) in &settlement.counters {
             self.counters.insert(&name[..], &record[..])?;
         }
-        // Gone, or without these recipients: a commit whose success was not seen has written all of this.
-        let Some(mut leg) = leg else {
-            self.effects.ended.push((*mid, *number));
-            return Ok(Ok(()));
+        for notice in &settlement.notices {
+            self.insert(notice, lie)?;
+        }
+        let leg = self.legs.get((mid.bits(), *number))?.map(|record| decode::<Leg>("a leg", record.value()));
+        let mut leg = match leg {
+            Some(Ok(leg)) => leg,
+            Some(Err(fault)) => {
+                error!(%mid, number, %fault, "an outcome is of a queued recipient that cannot be read");
+                return Ok(());
+            }
+            None => {
+                self.effects.ended.push((*mid, *number));
+                return Ok(());
+            }
         };
         let before = leg.recipients.len();
         leg.recipients.retain(|recipient| recipients.binary_search(&recipient.index).is_err());
         if leg.recipients.len() == before && !recipients.is_empty() {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        self.replace(settlement, &leg, before)?;
-        for notice in &settlement.notices {
-            // The same once more: the notice may be there from that unseen commit.
-            if self.messages.get(notice.mid.bits())?.is_none() {
-                self.insert(notice)?;
-            }
-        }
-        Ok(Ok(()))
+        self.replace(settlement, &leg, before)
     }
 
     /// Writes what is left of a leg, and the legs that its recipients went to.
@@ -194,56 +185,23 @@ impl<'t> Batch<'t> {
     }
 
     fn remove_message(&mut self, mid: Mid) -> Result<(), Fault> {
-        self.messages.remove(mid.bits())?;
-        self.remove_body(mid)?;
-        self.effects.gone.push(mid);
-        Ok(())
-    }
-
-    /// Chunks are without gaps from 0 on.
-    fn remove_body(&mut self, mid: Mid) -> Result<(), Fault> {
-        for n in 0u32.. {
-            if self.bodies.remove((mid.bits(), n))?.is_none() {
-                break;
+        let place = match self.messages.remove(mid.bits())? {
+            Some(row) => Place::split(row.value()).map(|(place, _)| place),
+            None => return Ok(()),
+        };
+        match place {
+            Ok(place) => {
+                if let Place::Segment { segment, offset, size, .. } = place
+                    && size > 0
+                {
+                    self.bodies.remove((segment, offset))?;
+                    self.effects.dies.push((segment, size));
+                }
+                self.effects.gone.push((mid, place));
             }
+            // Its part of the journal stays; there is nothing else to do with it.
+            Err(fault) => error!(%mid, %fault, "a delivered message cannot be read"),
         }
         Ok(())
-    }
-
-    pub(super) fn write_ahead(&mut self, chunk: &ChunkJob) -> Result<(), Fault> {
-        if chunk.spool.is_abandoned() || chunk.spool.failed().is_some() {
-            return Ok(());
-        }
-        let mid = chunk.spool.mid().bits();
-        if chunk.n == 0 {
-            self.spooling.insert(mid, ())?;
-        }
-        self.bodies.insert((mid, chunk.n), &chunk.octets[..])?;
-        Ok(())
-    }
-
-    /// Removes content that was written ahead and that no message owns.
-    pub(super) fn drop_spooled(&mut self, mid: Mid) -> Result<(), Fault> {
-        if self.spooling.remove(mid.bits())?.is_some() {
-            self.remove_body(mid)?;
-        }
-        Ok(())
-    }
-
-    /// Removes a message whose acceptance was refused after a commit of unknown fate: its client was told to try again.
-    pub(super) fn unaccept(&mut self, mid: Mid) -> Result<(), Fault> {
-        if self.messages.get(mid.bits())?.is_none() {
-            return Ok(());
-        }
-        let bits = mid.bits();
-        let mut legs = Vec::new();
-        for row in self.legs.range((bits, 0)..=(bits, u32::MAX))? {
-            let (key, record) = row?;
-            legs.push((key.value().1, decode::<Leg>("a leg", record.value())?));
-        }
-        for (number, leg) in legs {
-            self.remove_leg(mid, number, &leg)?;
-        }
-        self.remove_message(mid)
     }
 }

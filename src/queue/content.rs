@@ -1,16 +1,20 @@
 //! A message's content for reading, wherever it lies.
 //!
-//! Piece 0 is the header section alone; the body's pieces follow. On disk the content lies in chunks of `CHUNK` octets, so
-//! that small content is one value; pieces are cut from those without copies.
+//! Piece 0 is the header section alone; the body's pieces follow. What lies in the journal is small and read whole, its
+//! checksum with it; what has a file of its own is read in pieces of `CHUNK` octets.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 
 use super::error::Fault;
-use super::tables::{BODIES, CHUNK};
-use super::{Queue, QueueError};
+use super::medium::Blob;
+use super::tables::Place;
+use super::{Queue, QueueError, reader};
 use crate::mail::Mid;
+
+/// Octets of a piece that is read from a file.
+pub(super) const CHUNK: usize = 64 << 10;
 
 /// A message's content for reading. Cheap to clone; reads nothing until asked.
 #[derive(Clone)]
@@ -29,8 +33,13 @@ enum Source {
 struct Stored {
     queue: Queue,
     mid: Mid,
-    /// Chunk 0, once read: header and first piece of the body lie in it.
-    first: OnceLock<Bytes>,
+    found: OnceLock<Found>,
+}
+
+#[derive(Clone)]
+enum Found {
+    Whole(Bytes),
+    File(Arc<dyn Blob>),
 }
 
 impl Content {
@@ -42,7 +51,8 @@ impl Content {
 
     pub(super) fn stored(queue: Queue, mid: Mid, size: u64, header_size: u32) -> Self {
         let header_size = usize::try_from(size).unwrap_or(usize::MAX).min(header_size as usize);
-        Self { source: Source::Disk(Arc::new(Stored { queue, mid, first: OnceLock::new() })), size, header_size }
+        let stored = Stored { queue, mid, found: OnceLock::new() };
+        Self { source: Source::Disk(Arc::new(stored)), size, header_size }
     }
 
     /// Octets in all.
@@ -56,12 +66,7 @@ impl Content {
 
     /// The header section, empty line included.
     pub async fn header(&self) -> Result<Bytes, QueueError> {
-        match &self.source {
-            Source::Memory(octets) => Ok(octets.slice(..self.header_size)),
-            Source::Disk(_) if self.header_size == 0 => Ok(Bytes::new()),
-            Source::Disk(stored) if self.header_size <= CHUNK => cut(stored, 0, 0, self.header_size).await,
-            Source::Disk(stored) => stored.span(self.header_size).await,
-        }
+        self.range(0, self.header_size).await
     }
 
     /// The pieces in order: piece 0 is the header section and nothing else, the body's pieces follow; `None` behind the
@@ -70,45 +75,53 @@ impl Content {
         if n == 0 {
             return self.header().await.map(Some);
         }
-        match &self.source {
-            Source::Memory(octets) if n == 1 && octets.len() > self.header_size => {
-                Ok(Some(octets.slice(self.header_size..)))
-            }
-            Source::Memory(_) => Ok(None),
-            Source::Disk(stored) => {
-                // The body's first piece is what is left of the chunk in which the header ends.
-                let chunk = (self.header_size / CHUNK) as u64 + u64::from(n - 1);
-                let start = chunk * CHUNK as u64;
-                if start.max(self.header_size as u64) >= self.size {
-                    return Ok(None);
-                }
-                let from = if n == 1 { self.header_size % CHUNK } else { 0 };
-                let to = usize::try_from(self.size - start).unwrap_or(CHUNK).min(CHUNK);
-                // A u32 of chunks is far more than any message has.
-                let chunk = u32::try_from(chunk).unwrap_or(u32::MAX);
-                cut(stored, chunk, from, to).await.map(Some)
-            }
+        let body = self.size - self.header_size as u64;
+        let whole = match &self.source {
+            Source::Memory(_) => true,
+            Source::Disk(stored) => matches!(stored.found(self.size).await?, Found::Whole(_)),
+        };
+        // A body that is in memory is one piece.
+        let piece = if whole { body } else { CHUNK as u64 };
+        let start = u64::from(n - 1) * piece;
+        if start >= body {
+            return Ok(None);
         }
+        let length = usize::try_from(piece.min(body - start)).unwrap_or(usize::MAX);
+        self.range(self.header_size as u64 + start, length).await.map(Some)
     }
 
     /// All of it, for transports that need it whole.
     pub async fn all(&self) -> Result<Bytes, QueueError> {
-        match &self.source {
-            Source::Memory(octets) => Ok(octets.clone()),
-            Source::Disk(stored) => {
-                let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-                if size == 0 { Ok(Bytes::new()) } else { stored.span(size).await }
-            }
-        }
+        self.range(0, usize::try_from(self.size).unwrap_or(usize::MAX)).await
     }
 
     /// The first octets, or all where there are fewer.
     pub async fn beginning(&self, most: usize) -> Result<Bytes, QueueError> {
-        let most = usize::try_from(self.size).unwrap_or(usize::MAX).min(most);
+        self.range(0, usize::try_from(self.size).unwrap_or(usize::MAX).min(most)).await
+    }
+
+    /// A part that lies within the content.
+    async fn range(&self, start: u64, length: usize) -> Result<Bytes, QueueError> {
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let cut = |octets: &Bytes| {
+            let start = usize::try_from(start).unwrap_or(usize::MAX);
+            octets.slice(start..start + length)
+        };
         match &self.source {
-            Source::Memory(octets) => Ok(octets.slice(..most)),
-            Source::Disk(_) if most == 0 => Ok(Bytes::new()),
-            Source::Disk(stored) => stored.span(most).await,
+            Source::Memory(octets) => Ok(cut(octets)),
+            Source::Disk(stored) => match stored.found(self.size).await? {
+                Found::Whole(octets) => Ok(cut(&octets)),
+                Found::File(file) => {
+                    let read = move || {
+                        let mut octets = BytesMut::zeroed(length);
+                        file.read(start, &mut octets).map_err(Fault::io)?;
+                        Ok(octets.freeze())
+                    };
+                    stored.queue.reading(read).await
+                }
+            },
         }
     }
 }
@@ -122,61 +135,35 @@ impl std::fmt::Debug for Content {
     }
 }
 
-async fn cut(stored: &Arc<Stored>, chunk: u32, from: usize, to: usize) -> Result<Bytes, QueueError> {
-    let octets = stored.chunk(chunk).await?;
-    if to > octets.len() || from > to {
-        return Err(stored.short(chunk));
+impl Stored {
+    /// Where the content lies, looked up once.
+    async fn found(&self, size: u64) -> Result<Found, QueueError> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.clone());
+        }
+        let (queue, mid) = (self.queue.clone(), self.mid);
+        self.queue.0.memory.progress.caught_up().await;
+        let found = self.queue.reading(move || find(&queue, mid, size)).await?;
+        Ok(self.found.get_or_init(|| found).clone())
     }
-    Ok(octets.slice(from..to))
 }
 
-impl Stored {
-    async fn chunk(&self, n: u32) -> Result<Bytes, QueueError> {
-        if let (0, Some(first)) = (n, self.first.get()) {
-            return Ok(first.clone());
+fn find(queue: &Queue, mid: Mid, expected: u64) -> Result<Found, Fault> {
+    let inner = &queue.0;
+    let gone = || Fault::Damaged(format!("the message {mid} is not there"));
+    match reader::place(&inner.store, mid)?.ok_or_else(gone)? {
+        Place::Segment { segment, offset, size, crc } if u64::from(size) == expected => {
+            inner.bodies.whole(mid, segment, offset, size, crc).map(Found::Whole)
         }
-        let mid = self.mid;
-        let read = self.queue.read(move |store| {
-            store.read(|txn| {
-                let bodies = txn.open_table(BODIES)?;
-                Ok(bodies.get((mid.bits(), n))?.map(|chunk| Bytes::copy_from_slice(chunk.value())))
-            })
-        });
-        let octets = read.await?.ok_or_else(|| self.short(n))?;
-        if n == 0 {
-            let _ = self.first.set(octets.clone());
+        Place::File => {
+            let file = inner.bodies.file(mid)?;
+            match file.size().map_err(Fault::io)? {
+                size if size == expected => Ok(Found::File(file)),
+                size => Err(Fault::Damaged(format!("the content of {mid} has {size} octets instead of {expected}"))),
+            }
         }
-        Ok(octets)
-    }
-
-    /// The first `size` octets, in one transaction.
-    async fn span(&self, size: usize) -> Result<Bytes, QueueError> {
-        if size <= CHUNK {
-            let first = self.chunk(0).await?;
-            return if first.len() >= size { Ok(first.slice(..size)) } else { Err(self.short(0)) };
+        Place::Segment { size, .. } => {
+            Err(Fault::Damaged(format!("the content of {mid} has {size} octets instead of {expected}")))
         }
-        let mid = self.mid;
-        let read = self.queue.read(move |store| {
-            store.read(|txn| {
-                let bodies = txn.open_table(BODIES)?;
-                let mut octets = BytesMut::with_capacity(size);
-                for n in 0u32.. {
-                    let Some(chunk) = bodies.get((mid.bits(), n))? else {
-                        return Err(Fault::Damaged(format!("chunk {n} of {mid} is not there")));
-                    };
-                    let chunk = chunk.value();
-                    octets.extend_from_slice(chunk.get(..size - octets.len()).unwrap_or(chunk));
-                    if octets.len() == size {
-                        break;
-                    }
-                }
-                Ok(octets.freeze())
-            })
-        });
-        read.await
-    }
-
-    fn short(&self, chunk: u32) -> QueueError {
-        Fault::Damaged(format!("chunk {chunk} of {} is not there, or too short", self.mid)).reading(self.queue.path())
     }
 }

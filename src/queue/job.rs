@@ -1,14 +1,16 @@
 //! What the writer is asked to do, in the form in which it is written: records are made by the caller's task, so that the
-//! one writer only inserts them.
+//! one writer only passes them on.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::journal;
 use super::recent::Message;
 use super::spool::Ahead;
-use super::tables::{CHUNK, encode, lane_key};
+use super::tables::{encode, lane_key};
 use super::{Counter, Lane, LaneDue, Leg, LegState, NewContent, NewMessage, QueueError, Settled};
 use crate::mail::{Envelope, Mid, Timestamp};
 
@@ -16,65 +18,70 @@ pub(super) type Done = oneshot::Sender<Result<(), QueueError>>;
 
 #[derive(Debug)]
 pub(super) enum Job {
-    Accept {
-        message: Box<Prepared>,
-        done: Done,
-        _budget: OwnedSemaphorePermit,
-    },
-    Settle(SettleJob),
-    /// Content ahead of its message.
-    Chunk(ChunkJob),
-    /// There are abandoned spools.
-    Wake,
+    Write(Box<Write>),
     Close(oneshot::Sender<()>),
 }
 
+/// One entry of the journal on its way.
 #[derive(Debug)]
-pub(super) struct SettleJob {
-    pub(super) settlement: Settlement,
+pub(super) struct Write {
+    pub(super) entry: Entry,
+    /// The entry as the journal has it.
+    pub(super) head: Vec<u8>,
+    /// The bodies that lie in the journal, in the order of the entry's messages.
+    pub(super) bodies: Vec<Bytes>,
+    /// Of the entry's messages, those that the memory of recent ones takes.
+    pub(super) recent: Vec<(Mid, Message)>,
+    /// Content in files of their own.
+    pub(super) ahead: Vec<Ahead>,
     pub(super) done: Done,
+    /// Given back when it is on disk.
+    pub(super) budget: Option<OwnedSemaphorePermit>,
 }
 
-#[derive(Debug)]
-pub(super) struct ChunkJob {
-    pub(super) spool: Arc<super::spool::SpoolState>,
-    pub(super) n: u32,
-    pub(super) octets: Bytes,
-    /// Given back after the commit: the spool's own share, and the queue's.
-    pub(super) _permits: [OwnedSemaphorePermit; 2],
+/// One thing that the queue was told.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Entry {
+    Accept(Prepared),
+    Settle(Settlement),
 }
 
-#[derive(Debug)]
+/// The same for writing. Both have one form.
+#[derive(Debug, Serialize)]
+pub(super) enum EntryRef<'a> {
+    Accept(&'a Prepared),
+    Settle(&'a Settlement),
+}
+
+/// A message that comes in.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Prepared {
     pub(super) mid: Mid,
+    /// The envelope, as the index has it.
     pub(super) record: Vec<u8>,
     pub(super) legs: Vec<PreparedLeg>,
     pub(super) body: Body,
-    /// For the memory of recent messages, where it is small enough.
-    pub(super) recent: Option<Message>,
 }
 
-#[derive(Debug)]
+/// Where a message's content lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Body {
-    Chunks(Vec<Bytes>),
-    /// Chunks up to `written` are on their way before this job; `tail` is the last one.
-    Ahead {
-        ahead: Ahead,
-        written: u32,
-        tail: Bytes,
-    },
+    /// Behind the heads of its group.
+    Journal { size: u32, crc: u32 },
+    /// In a file of its own.
+    File,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PreparedLeg {
     pub(super) lane: Lane,
-    pub(super) key: Vec<u8>,
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub(super) due: Timestamp,
     pub(super) waiting: bool,
     pub(super) record: Vec<u8>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settlement {
     pub(super) mid: Mid,
     pub(super) number: u32,
@@ -85,64 +92,105 @@ pub(super) struct Settlement {
     pub(super) counters: Vec<(String, Vec<u8>)>,
 }
 
-impl Prepared {
-    pub(super) fn new(message: NewMessage) -> Self {
-        let NewMessage { mid, envelope, legs, content } = message;
-        let record = encode(&envelope);
-        let legs = prepare_legs(legs);
-        let (body, recent) = match content {
-            NewContent::Memory(pieces) => {
-                let chunks = chunks(&pieces);
-                let recent = recent(envelope, &chunks);
-                (Body::Chunks(chunks), recent)
-            }
-            NewContent::Spooled(spooled) => {
-                let (ahead, written, tail) = spooled.into_parts();
-                (Body::Ahead { ahead, written, tail }, None)
-            }
-        };
-        Self { mid, record, legs, body, recent }
+/// Content beside its message's record.
+#[derive(Debug, Default)]
+struct Contents {
+    bodies: Vec<Bytes>,
+    recent: Vec<(Mid, Message)>,
+    ahead: Vec<Ahead>,
+}
+
+impl Write {
+    pub(super) fn accept(message: NewMessage, done: Done) -> Self {
+        let mut contents = Contents::default();
+        let message = contents.prepare(message);
+        let head = journal::head(EntryRef::Accept(&message));
+        contents.write(Entry::Accept(message), head, done)
     }
 
-    /// Octets that this message brings into memory.
+    pub(super) fn settle(settled: Settled, done: Done) -> Self {
+        let Settled { mid, number, mut recipients, legs, notices, counters } = settled;
+        recipients.sort_unstable();
+        let mut contents = Contents::default();
+        let record = |(name, counter): (String, Counter)| (name, encode(&counter));
+        let settlement = Settlement {
+            mid,
+            number,
+            recipients,
+            legs: prepare_legs(legs),
+            notices: notices.into_iter().map(|notice| contents.prepare(notice)).collect(),
+            counters: counters.into_iter().map(record).collect(),
+        };
+        let head = journal::head(EntryRef::Settle(&settlement));
+        contents.write(Entry::Settle(settlement), head, done)
+    }
+
+    /// Octets that it holds in memory until it is written.
     pub(super) fn octets(&self) -> usize {
-        match &self.body {
-            Body::Chunks(chunks) => chunks.iter().map(Bytes::len).sum(),
-            Body::Ahead { tail, .. } => tail.len(),
+        self.head.len() + self.bodies.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// An acceptance brings octets; a settlement leads to octets that go.
+    pub(super) fn accepts(&self) -> bool {
+        matches!(self.entry, Entry::Accept(_))
+    }
+}
+
+impl Contents {
+    fn prepare(&mut self, message: NewMessage) -> Prepared {
+        let NewMessage { mid, envelope, legs, content } = message;
+        let record = encode(&envelope);
+        let body = match content {
+            NewContent::Memory(pieces) => self.take(mid, envelope, one(&pieces)),
+            NewContent::Spooled(spooled) => match spooled.into_parts() {
+                (Some(ahead), _) => {
+                    self.ahead.push(ahead);
+                    Body::File
+                }
+                (None, octets) => self.take(mid, envelope, octets),
+            },
+        };
+        Prepared { mid, record, legs: prepare_legs(legs), body }
+    }
+
+    fn take(&mut self, mid: Mid, envelope: Envelope, content: Bytes) -> Body {
+        // What comes in memory is far below 4 GiB: larger messages are spooled.
+        let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        let crc = crc32fast::hash(&content);
+        self.bodies.push(content.clone());
+        self.recent.push((mid, Message { envelope: Arc::new(envelope), content }));
+        Body::Journal { size, crc }
+    }
+
+    fn write(self, entry: Entry, head: Vec<u8>, done: Done) -> Write {
+        let Self { bodies, recent, ahead } = self;
+        Write { entry, head, bodies, recent, ahead, done, budget: None }
+    }
+}
+
+impl Entry {
+    /// The messages that it brings, in the order of their bodies.
+    pub(super) fn messages(&self) -> &[Prepared] {
+        match self {
+            Self::Accept(message) => std::slice::from_ref(message),
+            Self::Settle(settlement) => &settlement.notices,
         }
     }
 }
 
 impl PreparedLeg {
+    pub(super) fn key(&self) -> Vec<u8> {
+        lane_key(&self.lane)
+    }
+
     pub(super) fn nudge(&self) -> Option<LaneDue> {
         self.waiting.then(|| LaneDue { lane: self.lane.clone(), due: self.due })
-    }
-}
-
-impl Settlement {
-    pub(super) fn new(settled: Settled) -> Self {
-        let Settled { mid, number, mut recipients, legs, notices, counters } = settled;
-        recipients.sort_unstable();
-        let record = |(name, counter): (String, Counter)| (name, encode(&counter));
-        Self {
-            mid,
-            number,
-            recipients,
-            legs: prepare_legs(legs),
-            notices: notices.into_iter().map(Prepared::new).collect(),
-            counters: counters.into_iter().map(record).collect(),
-        }
-    }
-
-    pub(super) fn octets(&self) -> usize {
-        self.notices.iter().map(Prepared::octets).sum()
     }
 }
 
 /// A leg without recipients would never be settled: it is none.
 fn prepare_legs(legs: Vec<Leg>) -> Vec<PreparedLeg> {
     let prepare = |leg: Leg| PreparedLeg {
-        key: lane_key(&leg.lane),
         due: leg.due,
         waiting: matches!(leg.state, LegState::Waiting),
         record: encode(&leg),
@@ -151,55 +199,10 @@ fn prepare_legs(legs: Vec<Leg>) -> Vec<PreparedLeg> {
     legs.into_iter().filter(|leg| !leg.recipients.is_empty()).map(prepare).collect()
 }
 
-/// The pieces cut anew into full chunks. Copied: a piece may be a small part of a large buffer, which the memory of recent
-/// messages must not keep alive.
-fn chunks(pieces: &[Bytes]) -> Vec<Bytes> {
-    let total = pieces.iter().map(Bytes::len).sum::<usize>();
-    let mut chunks = Vec::with_capacity(total.div_ceil(CHUNK));
-    let mut chunk = BytesMut::with_capacity(total.min(CHUNK));
-    let mut left = total;
-    for piece in pieces {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(CHUNK - chunk.len()));
-            chunk.extend_from_slice(now);
-            rest = later;
-            left -= now.len();
-            if chunk.len() == CHUNK {
-                chunks.push(std::mem::replace(&mut chunk, BytesMut::with_capacity(left.min(CHUNK))).freeze());
-            }
-        }
-    }
-    if !chunk.is_empty() {
-        chunks.push(chunk.freeze());
-    }
-    chunks
-}
-
-fn recent(envelope: Envelope, chunks: &[Bytes]) -> Option<Message> {
-    let content = match chunks {
-        [] => Bytes::new(),
-        [one] => one.clone(),
-        _ => return None,
-    };
-    Some(Message { envelope: Arc::new(envelope), content })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_are_full_but_for_the_last() {
-        for total in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5] {
-            let octets: Vec<u8> = (0..total).map(|n| n as u8).collect();
-            for piece in [1000, 4096, CHUNK, CHUNK + 1, 10 * CHUNK] {
-                let pieces: Vec<Bytes> = octets.chunks(piece).map(Bytes::copy_from_slice).collect();
-                let chunks = chunks(&pieces);
-                assert_eq!(chunks.concat(), octets, "{total} {piece}");
-                let (last, full) = chunks.split_last().map_or((0, &[][..]), |(last, full)| (last.len(), full));
-                assert!(full.iter().all(|chunk| chunk.len() == CHUNK) && last <= CHUNK && (last > 0 || total == 0));
-            }
-        }
-    }
+/// The pieces as one. Copied: a piece may be a small part of a large buffer, which the memory of recent messages must not
+/// keep alive.
+fn one(pieces: &[Bytes]) -> Bytes {
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
 }

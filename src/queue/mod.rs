@@ -1,20 +1,31 @@
 //! The durable queue: accept, claim, settle, list. redb behind one narrow interface.
 //!
+//! Acceptances and settlements go to a journal, which is synced; an index (redb) follows it, and is what readers see. The
+//! content of small messages lies in the journal, of large ones in files of their own.
+//!
 //! Promises:
 //! - `accept` returns Ok only after the message is on disk (RFC 5321, 4.2.5 and 6.1);
-//! - a message is gone only with the commit that settles its last recipient;
-//! - one writer owns the write transaction and commits whatever gathered while the previous commit was being synced;
+//! - a message is gone only with the settlement of its last recipient;
+//! - one thread writes the journal, and writes at once whatever gathered while the previous group was being synced;
+//! - callers see in the index what was acknowledged to anyone before they asked;
 //! - a claim is a lease in memory: after a crash all that was not settled is due again;
-//! - after a failed write the file is opened anew until it works again; nothing needs a restart.
+//! - after a failed write the queue goes on by itself when the disk does; nothing needs a restart.
 
 mod batch;
+mod bodies;
 mod content;
 mod error;
+mod indexer;
 mod job;
+mod journal;
 mod lease;
+mod medium;
 mod model;
+mod progress;
 mod reader;
 mod recent;
+mod segments;
+mod space;
 mod spool;
 mod store;
 mod tables;
@@ -23,20 +34,27 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::mail::{Envelope, Mid, Timestamp};
+use bodies::Bodies;
 use error::Fault;
-use job::{Job, Prepared, SettleJob, Settlement};
+use indexer::{Indexer, Recovered};
+use job::{Job, Write};
+use journal::Journal;
 use lease::{Leases, LegId, Nudges, lock};
+use medium::{Folder, Medium};
+use progress::Progress;
 use recent::Recent;
+use segments::Segments;
+use space::{Probe, Space};
 use store::{Opener, Store};
-use writer::{Probe, Space, Writer};
+use writer::Writer;
 
 pub use content::Content;
 pub use error::QueueError;
@@ -48,8 +66,10 @@ pub use spool::{Spool, Spooled};
 
 /// Octets of content on their way to the disk, of all callers together.
 const BUDGET: usize = 64 << 20;
-/// Jobs that wait for the writer.
-const WAITING: usize = 2048;
+/// What a job takes of that beside its content.
+const ENTRY: usize = 1024;
+/// Groups that wait for the index.
+const GROUPS: usize = 64;
 
 /// A handle; clones share the queue.
 #[derive(Clone)]
@@ -58,45 +78,67 @@ pub struct Queue(Arc<Inner>);
 struct Inner {
     store: Arc<Store>,
     memory: Arc<Memory>,
+    bodies: Arc<Bodies>,
     jobs: mpsc::Sender<Job>,
     budget: Arc<Semaphore>,
 }
 
-/// What the queue knows beside its file. Shared by readers and the writer.
-#[derive(Debug, Default)]
+/// What the queue knows beside its files. Shared by readers and writers.
+#[derive(Debug)]
 struct Memory {
     leases: Leases,
     nudges: Nudges,
     recent: Recent,
-    /// Mids whose content was written ahead and abandoned: the writer removes it.
-    orphans: Mutex<Vec<Mid>>,
-    /// While the file cannot be written: what acceptances are told.
-    refusal: Mutex<Option<QueueError>>,
+    progress: Progress,
+    space: Space,
+    refusal: Mutex<Refusal>,
+}
+
+/// While something cannot be written: what acceptances are told.
+#[derive(Debug, Default)]
+struct Refusal {
+    journal: Option<QueueError>,
+    index: Option<QueueError>,
+}
+
+impl Refusal {
+    fn told(&self) -> Option<QueueError> {
+        self.journal.clone().or_else(|| self.index.clone())
+    }
 }
 
 impl Memory {
     fn release(&self, id: LegId) {
         self.nudges.give(self.leases.end(id));
     }
+
+    fn room_for(&self, octets: usize, path: &Path) -> Result<(), QueueError> {
+        self.space.take(octets).map_err(|detail| QueueError::Full { path: path.to_owned(), detail })
+    }
 }
 
 /// How a queue is made; tests put in a disk of their own.
 struct Parts {
     opener: Opener,
+    medium: Arc<dyn Medium>,
     probe: Probe,
     /// How long an answer of `probe` holds.
     probe_every: Duration,
-    /// Pause between tries to open the file anew.
+    /// Pause between tries to write again.
     pause: Duration,
 }
 
 impl Queue {
-    /// Opens or creates the file and starts the writer. Blocking; called before the runtime serves anyone.
+    /// Opens or creates the files and starts the threads that write them. Blocking; called before the runtime serves
+    /// anyone. The index is the file that `options` names; the journal lies in a folder beside it.
     pub fn open(options: QueueOptions) -> Result<Self, QueueError> {
+        let opening = |error| Fault::io(error).opening(&options.path);
         let folder = options.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        std::fs::create_dir_all(&folder).map_err(opening)?;
         let parts = Parts {
             opener: store::file_opener(options.path.clone(), options.cache),
+            medium: Arc::new(Folder::at(journal_path(&options.path))),
             probe: Box::new(move || fs4::available_space(&folder)),
             probe_every: Duration::from_secs(1),
             pause: Duration::from_secs(1),
@@ -105,43 +147,79 @@ impl Queue {
     }
 
     fn start(options: &QueueOptions, parts: Parts) -> Result<Self, QueueError> {
-        let Parts { opener, probe, probe_every, pause } = parts;
-        let store = Arc::new(Store::open(options.path.clone(), opener)?);
-        let opening = |fault: Fault| fault.opening(&options.path);
-        let memory = Arc::new(Memory::default());
-        // What a crash left of content written ahead. The writer removes it while the relay already works.
-        *lock(&memory.orphans) = store.unfinished().map_err(opening)?;
-        let (jobs, receiver) = mpsc::channel(WAITING);
-        let writer = Writer {
+        let Parts { opener, medium, probe, probe_every, pause } = parts;
+        let bodies = Arc::new(Bodies::new(medium.clone()));
+        let (store, (recovered, segments)) = Store::open(options.path.clone(), opener, |database| {
+            // First the index, whose lock keeps a second relay out.
+            medium.prepare().map_err(Fault::io)?;
+            let recovered = indexer::recover(database, &*medium, None)?;
+            segments::remove_orphans(database, &bodies)?;
+            Ok((recovered, Segments::load(database, &bodies)?))
+        })?;
+        let Recovered { reached, next, .. } = recovered;
+        let store = Arc::new(store);
+        let memory = Arc::new(Memory {
+            leases: Leases::default(),
+            nudges: Nudges::default(),
+            recent: Recent::default(),
+            progress: Progress::default(),
+            space: Space::new(probe, options.min_free.0, probe_every),
+            refusal: Mutex::default(),
+        });
+        let (index, groups) = mpsc::sync_channel(GROUPS);
+        let indexer = Indexer {
             store: store.clone(),
             memory: memory.clone(),
-            jobs: receiver,
-            space: Space { probe, least: options.min_free.0, every: probe_every, checked: None },
+            bodies: bodies.clone(),
+            segments,
+            groups,
             pause,
-            kept: VecDeque::new(),
-            closing: Vec::new(),
-            given_up: false,
+            reached,
+            kept: (reached, Instant::now()),
         };
-        std::thread::Builder::new()
-            .name("queue-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|error| opening(Fault::io(error)))?;
-        Ok(Self(Arc::new(Inner { store, memory, jobs, budget: Arc::new(Semaphore::new(BUDGET)) })))
+        let opening = |error| Fault::io(error).opening(&options.path);
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let indexer = thread("queue-index").spawn(move || indexer.run()).map_err(opening)?;
+        let (jobs, receiver) = mpsc::channel();
+        let writer = Writer {
+            journal: Journal::new(medium, next),
+            memory: memory.clone(),
+            jobs: receiver,
+            index,
+            indexer,
+            path: journal_path(&options.path),
+            pause,
+            state: writer::State::default(),
+        };
+        thread("queue-journal").spawn(move || writer.run()).map_err(opening)?;
+        Ok(Self(Arc::new(Inner { store, memory, bodies, jobs, budget: Arc::new(Semaphore::new(BUDGET)) })))
     }
 
     pub fn path(&self) -> &Path {
         self.0.store.path()
     }
 
-    /// Returns once the message is on disk. Dropped after the send, the commit still happens: a duplicate is possible, a
-    /// loss is not.
+    /// Returns once the message is on disk. Dropped after the send, it is written still: a duplicate is possible, a loss
+    /// is not.
     pub async fn accept(&self, message: NewMessage) -> Result<(), QueueError> {
-        self.refusal()?;
-        let message = Box::new(Prepared::new(message));
-        let _budget = self.budget(message.octets()).await?;
-        let (done, committed) = oneshot::channel();
-        self.send(Job::Accept { message, done, _budget }).await?;
-        committed.await.map_err(|_| QueueError::Closed)?
+        if let Some(refusal) = lock(&self.0.memory.refusal).told() {
+            return Err(refusal);
+        }
+        if let NewContent::Spooled(spooled) = &message.content
+            && spooled.mid().is_some_and(|mid| mid != message.mid)
+        {
+            let detail = "its content was written ahead for another message".to_owned();
+            return Err(QueueError::Write { path: self.path().to_owned(), detail });
+        }
+        // Nobody to serve: nothing to keep.
+        if message.legs.iter().all(|leg| leg.recipients.is_empty()) {
+            return Ok(());
+        }
+        let (done, written) = oneshot::channel();
+        let mut write = Box::new(Write::accept(message, done));
+        write.budget = Some(self.budget(write.octets()).await?);
+        self.send(Job::Write(write))?;
+        written.await.map_err(|_| QueueError::Closed)?
     }
 
     /// Content too large to be kept in memory until it is accepted.
@@ -186,10 +264,9 @@ impl Queue {
     /// Returns once the settlement is on disk. The lease ends when the leg has no recipient left. While the disk is full
     /// it waits and tries again: an outcome is never dropped. Dropped after the send, it is written all the same.
     pub async fn settle(&self, settled: Settled) -> Result<(), QueueError> {
-        let settlement = Settlement::new(settled);
-        let (done, committed) = oneshot::channel();
-        self.send(Job::Settle(SettleJob { settlement, done })).await?;
-        committed.await.map_err(|_| QueueError::Closed)?
+        let (done, written) = oneshot::channel();
+        self.send(Job::Write(Box::new(Write::settle(settled, done))))?;
+        written.await.map_err(|_| QueueError::Closed)?
     }
 
     /// Legs not under lease of messages accepted before `before`, in the order of acceptance, from behind `after`: what
@@ -227,26 +304,23 @@ impl Queue {
         }
     }
 
-    /// Commits what is under way and ends the writer.
+    /// Writes what is under way and ends the threads.
     pub async fn close(&self) {
+        self.0.memory.progress.close();
         let (done, closed) = oneshot::channel();
-        if self.send(Job::Close(done)).await.is_ok() {
+        if self.send(Job::Close(done)).is_ok() {
             // An error is a writer that has ended, too.
             let _ = closed.await;
         }
     }
 
-    async fn send(&self, job: Job) -> Result<(), QueueError> {
-        self.0.jobs.send(job).await.map_err(|_| QueueError::Closed)
-    }
-
-    fn refusal(&self) -> Result<(), QueueError> {
-        lock(&self.0.memory.refusal).clone().map_or(Ok(()), Err)
+    fn send(&self, job: Job) -> Result<(), QueueError> {
+        self.0.jobs.send(job).map_err(|_| QueueError::Closed)
     }
 
     /// A share of the memory for content on its way. What exceeds all of it takes all of it.
     async fn budget(&self, octets: usize) -> Result<OwnedSemaphorePermit, QueueError> {
-        let octets = u32::try_from(octets.min(BUDGET)).unwrap_or(u32::MAX);
+        let octets = u32::try_from((octets + ENTRY).min(BUDGET)).unwrap_or(u32::MAX);
         self.0.budget.clone().acquire_many_owned(octets).await.map_err(|_| QueueError::Closed)
     }
 
@@ -254,20 +328,56 @@ impl Queue {
         self.0.memory.clone()
     }
 
-    fn jobs(&self) -> mpsc::Sender<Job> {
-        self.0.jobs.clone()
+    fn medium(&self) -> Arc<dyn Medium> {
+        self.0.bodies.medium().clone()
     }
 
+    fn room_for(&self, octets: usize) -> Result<(), QueueError> {
+        if let Some(refusal) = lock(&self.0.memory.refusal).told() {
+            return Err(refusal);
+        }
+        self.0.memory.room_for(octets, self.path())
+    }
+
+    /// Reads what the index has of all that was acknowledged so far.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, QueueError> {
+        self.0.memory.progress.caught_up().await;
         let store = self.0.store.clone();
-        match tokio::task::spawn_blocking(move || read(&store)).await {
-            Ok(read) => read.map_err(|fault| fault.reading(self.path())),
-            Err(panic) => Err(Fault::Damaged(format!("reading it failed: {panic}")).reading(self.path())),
+        self.reading(move || read(&store)).await
+    }
+
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        self.off_thread(read).await.map_err(|fault| fault.reading(self.path()))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        write: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        self.off_thread(write).await.map_err(|fault| fault.writing(self.path()))
+    }
+
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        match tokio::task::spawn_blocking(run).await {
+            Ok(done) => done,
+            Err(panic) => Err(Fault::Damaged(format!("it came to a fault: {panic}"))),
         }
     }
+}
+
+/// The journal's folder, beside the index.
+fn journal_path(index: &Path) -> PathBuf {
+    let beside = index.with_extension("journal");
+    if beside == index { index.with_extension("journal.journal") } else { beside }
 }
 
 impl std::fmt::Debug for Queue {

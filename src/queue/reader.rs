@@ -10,7 +10,7 @@ use tracing::error;
 use super::error::Fault;
 use super::lease::{LegId, Taken};
 use super::store::Store;
-use super::tables::{COUNTERS, DUE, LEGS, LegKey, MESSAGES, at, decode, lane_key, lane_of};
+use super::tables::{COUNTERS, DUE, LEGS, LegKey, MESSAGES, Place, at, decode, lane_key, lane_of};
 use super::{Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegState, Listed, Memory};
 use crate::mail::{Envelope, Mid, Timestamp};
 
@@ -181,6 +181,14 @@ pub(super) fn message(store: &Store, memory: &Memory, mid: Mid) -> Result<Option
     })
 }
 
+/// Where a message's content lies; `None` where it is not in the queue (any more).
+pub(super) fn place(store: &Store, mid: Mid) -> Result<Option<Place>, Fault> {
+    store.read(|txn| match txn.open_table(MESSAGES)?.get(mid.bits())? {
+        Some(row) => Ok(Some(Place::split(row.value())?.0)),
+        None => Ok(None),
+    })
+}
+
 /// Lengths that redb keeps: nothing is counted.
 pub(super) fn depth(store: &Store) -> Result<Depth, Fault> {
     store.read(|txn| {
@@ -221,7 +229,7 @@ impl Records {
             return Ok(message.envelope);
         }
         match self.messages.get(mid.bits())? {
-            Some(record) => Ok(Arc::new(decode("an envelope", record.value())?)),
+            Some(row) => Ok(Arc::new(decode("an envelope", Place::split(row.value())?.1)?)),
             None => Err(Fault::Damaged("the envelope is not there".to_owned())),
         }
     }

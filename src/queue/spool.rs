@@ -1,120 +1,90 @@
-//! Content that is written ahead of its message, chunk by chunk, while it is still coming in.
+//! Content that is written ahead of its message, into a file of its own, while it is still coming in.
 //!
-//! - No more than `AHEAD` chunks of a spool wait in memory: the next write waits for a commit.
-//! - What fits one chunk is never written ahead: it goes with its message.
-//! - Chunks of a mid are marked in the `spooling` table until a message owns them. A spool that is dropped has them
-//!   removed by the writer; what a crash left is removed after the next start.
+//! - No more than `BUFFER` octets of a spool wait in memory; what never fills that goes with its message.
+//! - The file is durable before the message that owns it is written. A spool that is dropped takes its file along; what a
+//!   crash left is removed at the next start.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Semaphore, mpsc};
 
-use super::job::{ChunkJob, Job};
-use super::lease::lock;
-use super::tables::CHUNK;
-use super::{Memory, Queue, QueueError};
+use super::bodies::file_name;
+use super::error::Fault;
+use super::medium::{Blob, Medium};
+use super::{Queue, QueueError};
 use crate::mail::Mid;
 
-/// Chunks of one spool that wait for their commit.
-const AHEAD: usize = 4;
+/// Octets that are gathered before they are written.
+const BUFFER: usize = 64 << 10;
 
-/// Writes large content ahead of its acceptance, in chunks, with back-pressure. Dropped unfinished, or after a crash,
-/// what it wrote is removed.
+/// Writes large content ahead of its acceptance, with back-pressure. Dropped unfinished, or after a crash, what it wrote is
+/// removed.
 pub struct Spool {
     queue: Queue,
-    ahead: Ahead,
-    /// Chunks handed to the writer.
-    written: u32,
-    chunk: BytesMut,
+    mid: Mid,
+    file: Option<(Arc<dyn Blob>, Ahead)>,
+    buffer: BytesMut,
     size: u64,
-    share: Arc<Semaphore>,
-    /// A write is under way, or was cut off.
-    writing: bool,
+    /// A write is under way, was cut off, or failed.
+    failed: Option<QueueError>,
 }
 
 /// Content that was written ahead under its mid and waits for `accept`.
 #[derive(Debug)]
 pub struct Spooled {
-    ahead: Ahead,
-    written: u32,
-    tail: Bytes,
+    file: Option<Ahead>,
+    /// Where there is no file: all of it.
+    octets: Bytes,
     size: u64,
 }
 
 impl Spool {
     pub(super) fn new(queue: Queue, mid: Mid) -> Self {
-        let state = SpoolState {
-            mid,
-            failed: OnceLock::new(),
-            abandoned: AtomicBool::new(false),
-            marked: AtomicBool::new(false),
-            owned: AtomicBool::new(false),
-        };
-        let ahead = Ahead { state: Arc::new(state), memory: queue.memory(), wake: queue.jobs() };
-        Self {
-            queue,
-            ahead,
-            written: 0,
-            chunk: BytesMut::new(),
-            size: 0,
-            share: Arc::new(Semaphore::new(AHEAD)),
-            writing: false,
-        }
+        Self { queue, mid, file: None, buffer: BytesMut::new(), size: 0, failed: None }
     }
 
     /// After an error, or cancelled, the spool can only be dropped: a part of `octets` may have been taken.
     pub async fn write(&mut self, octets: Bytes) -> Result<(), QueueError> {
         self.check()?;
-        self.writing = true;
-        let written = self.append(octets).await;
-        self.writing = false;
-        if let Err(error) = &written {
-            self.ahead.state.fail(error.clone());
-        }
-        written
+        let detail = "content was cut off while it was written ahead".to_owned();
+        self.failed = Some(QueueError::Write { path: self.queue.path().to_owned(), detail });
+        self.failed = self.append(octets).await.err();
+        self.check()
     }
 
     async fn append(&mut self, octets: Bytes) -> Result<(), QueueError> {
         self.size += octets.len() as u64;
-        let mut rest = &octets[..];
-        while !rest.is_empty() {
-            // A full chunk leaves only when more comes: the last one goes with the message, however it was cut.
-            if self.chunk.len() == CHUNK {
-                self.flush().await?;
-            }
-            let (now, later) = rest.split_at(rest.len().min(CHUNK - self.chunk.len()));
-            self.chunk.extend_from_slice(now);
-            rest = later;
+        // A full buffer leaves only when more comes: what just fits goes with its message.
+        if self.buffer.len() + octets.len() <= BUFFER {
+            self.buffer.extend_from_slice(&octets);
+            return Ok(());
         }
-        self.lost()
+        let buffered = self.buffer.split().freeze();
+        self.flush(vec![buffered, octets]).await
     }
 
-    async fn flush(&mut self) -> Result<(), QueueError> {
-        self.lost()?;
-        self.queue.refusal()?;
-        let share = self.share.clone().acquire_owned().await.map_err(|_| QueueError::Closed)?;
-        let budget = self.queue.budget(self.chunk.len()).await?;
-        self.lost()?;
-        let octets = std::mem::take(&mut self.chunk).freeze();
-        let job = ChunkJob { spool: self.ahead.state.clone(), n: self.written, octets, _permits: [share, budget] };
-        self.ahead.state.marked.store(true, Ordering::Release);
-        self.written += 1;
-        self.queue.jobs().send(Job::Chunk(job)).await.map_err(|_| QueueError::Closed)
+    async fn flush(&mut self, pieces: Vec<Bytes>) -> Result<(), QueueError> {
+        self.queue.room_for(pieces.iter().map(Bytes::len).sum())?;
+        let file = match &self.file {
+            Some((file, _)) => file.clone(),
+            None => {
+                let (medium, mid) = (self.queue.medium(), self.mid);
+                let (file, ahead) = self.queue.blocking(move || create(medium, mid)).await?;
+                self.file.insert((file, ahead)).0.clone()
+            }
+        };
+        self.queue
+            .blocking(move || {
+                let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+                file.append(&mut slices).map_err(Fault::io)
+            })
+            .await
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        if self.writing {
-            let detail = "content was cut off while it was written ahead".to_owned();
-            return Err(QueueError::Write { path: self.queue.path().to_owned(), detail });
-        }
-        self.lost()
-    }
-
-    fn lost(&self) -> Result<(), QueueError> {
-        self.ahead.state.failed().map_or(Ok(()), Err)
+        self.failed.clone().map_or(Ok(()), Err)
     }
 
     /// Octets written so far.
@@ -122,16 +92,32 @@ impl Spool {
         self.size
     }
 
-    /// Does not wait for the disk: `accept` does, and refuses where a chunk was lost.
-    pub async fn finish(self) -> Result<Spooled, QueueError> {
+    /// Returns when the content is on disk, where it has a file of its own.
+    pub async fn finish(mut self) -> Result<Spooled, QueueError> {
         self.check()?;
-        Ok(Spooled { ahead: self.ahead, written: self.written, tail: self.chunk.freeze(), size: self.size })
+        let octets = self.buffer.split().freeze();
+        if self.file.is_none() {
+            return Ok(Spooled { file: None, octets, size: self.size });
+        }
+        if !octets.is_empty() {
+            self.flush(vec![octets]).await?;
+        }
+        let Some((file, ahead)) = self.file.take() else {
+            return Err(QueueError::Closed);
+        };
+        self.queue.blocking(move || file.sync().map_err(Fault::io)).await?;
+        Ok(Spooled { file: Some(ahead), octets: Bytes::new(), size: self.size })
     }
+}
+
+fn create(medium: Arc<dyn Medium>, mid: Mid) -> Result<(Arc<dyn Blob>, Ahead), Fault> {
+    let file = medium.create(&file_name(mid)).map_err(Fault::io)?;
+    Ok((file, Ahead { medium, mid, owned: false }))
 }
 
 impl fmt::Debug for Spool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spool").field("mid", &self.ahead.state.mid).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("Spool").field("mid", &self.mid).field("size", &self.size).finish_non_exhaustive()
     }
 }
 
@@ -141,76 +127,35 @@ impl Spooled {
         self.size
     }
 
-    pub(super) fn into_parts(self) -> (Ahead, u32, Bytes) {
-        (self.ahead, self.written, self.tail)
+    pub(super) fn into_parts(self) -> (Option<Ahead>, Bytes) {
+        (self.file, self.octets)
+    }
+
+    /// The mid whose content it is, where that matters.
+    pub(super) fn mid(&self) -> Option<Mid> {
+        self.file.as_ref().map(|ahead| ahead.mid)
     }
 }
 
-/// What a spool and the writer share.
+/// The claim to a file that was written ahead; dropped before a message owns it, it removes the file.
 #[derive(Debug)]
-pub(super) struct SpoolState {
-    mid: Mid,
-    /// A chunk was lost with this error.
-    failed: OnceLock<QueueError>,
-    /// Dropped: chunks that are still on their way are not to be written.
-    abandoned: AtomicBool,
-    /// Something may lie on the disk.
-    marked: AtomicBool,
-    /// A message owns it.
-    owned: AtomicBool,
-}
-
-impl SpoolState {
-    pub(super) fn mid(&self) -> Mid {
-        self.mid
-    }
-
-    pub(super) fn failed(&self) -> Option<QueueError> {
-        self.failed.get().cloned()
-    }
-
-    pub(super) fn fail(&self, error: QueueError) {
-        // The first error tells most.
-        let _ = self.failed.set(error);
-    }
-
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Acquire)
-    }
-
-    pub(super) fn owned(&self) {
-        self.owned.store(true, Ordering::Release);
-    }
-}
-
-/// The claim to what was written ahead; dropped before a message owns it, the writer removes it.
 pub(super) struct Ahead {
-    state: Arc<SpoolState>,
-    memory: Arc<Memory>,
-    wake: mpsc::Sender<Job>,
+    medium: Arc<dyn Medium>,
+    mid: Mid,
+    owned: bool,
 }
 
 impl Ahead {
-    pub(super) fn state(&self) -> &Arc<SpoolState> {
-        &self.state
-    }
-}
-
-impl fmt::Debug for Ahead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.state.fmt(f)
+    pub(super) fn owned(mut self) {
+        self.owned = true;
     }
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        if !self.state.marked.load(Ordering::Acquire) || self.state.owned.load(Ordering::Acquire) {
-            return;
+        if !self.owned {
+            // What cannot be removed now is removed at the next start.
+            let _ = self.medium.remove(&file_name(self.mid));
         }
-        // In this order: a chunk that the writer meets later is not written, one that it met before is removed.
-        self.state.abandoned.store(true, Ordering::Release);
-        lock(&self.memory.orphans).push(self.state.mid);
-        // A full channel wakes the writer anyway.
-        let _ = self.wake.try_send(Job::Wake);
     }
 }

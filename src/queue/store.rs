@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use super::QueueError;
 use super::error::Fault;
-use super::tables::{BODIES, COUNTERS, DUE, LEGS, MESSAGES, META, SCHEMA, SCHEMA_KEY, SPOOLING};
-use crate::mail::Mid;
+use super::journal::Position;
+use super::tables::{BODIES, COUNTERS, DUE, JOURNAL, LEGS, MESSAGES, META, SCHEMA, SCHEMA_KEY};
 use crate::os;
 
 /// Opens the database itself: the file's, or a test's.
@@ -61,20 +61,37 @@ pub(super) fn file_opener(path: PathBuf, cache: usize) -> Opener {
     })
 }
 
-/// A write transaction as the queue wants it: durable, and quick to open after a crash.
-pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, Fault> {
+/// How a transaction of the index ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Seen by readers at once; after a crash the journal has it.
+    Seen,
+    /// On disk, and quick to open after a crash: a checkpoint.
+    Durable,
+}
+
+pub(super) fn begin_write(database: &Database, keep: Keep) -> Result<WriteTransaction, Fault> {
     let mut txn = database.begin_write()?;
-    // Durability::Immediate is redb's default. Without quick repair, opening after a crash reads the whole file.
-    txn.set_quick_repair(true);
+    match keep {
+        Keep::Seen => txn.set_durability(Durability::None)?,
+        // Durability::Immediate is redb's default. Without quick repair, opening after a crash reads the whole file.
+        Keep::Durable => txn.set_quick_repair(true),
+    }
     Ok(txn)
 }
 
 impl Store {
-    pub(super) fn open(path: PathBuf, opener: Opener) -> Result<Self, QueueError> {
-        let database = opener()
-            .and_then(|database| prepare(&database).map(|()| database))
-            .map_err(|fault| fault.opening(&path))?;
-        Ok(Self { path, opener, slot: RwLock::new(Slot::Open(database)) })
+    /// `ready` makes the index ready for readers.
+    pub(super) fn open<T>(
+        path: PathBuf,
+        opener: Opener,
+        ready: impl FnOnce(&Database) -> Result<T, Fault>,
+    ) -> Result<(Self, T), QueueError> {
+        let opening = |fault: Fault| fault.opening(&path);
+        let database = opener().map_err(opening)?;
+        prepare(&database).map_err(opening)?;
+        let made = ready(&database).map_err(opening)?;
+        Ok((Self { path, opener, slot: RwLock::new(Slot::Open(database)) }, made))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -95,26 +112,21 @@ impl Store {
         self.with(|database| run(&database.begin_read()?))
     }
 
-    /// Drops the database after a fault: readers fail until `mend` has succeeded.
+    /// Drops the database after a fault: readers fail until `put`.
     pub(super) fn take_out(&self, why: String) {
         self.replace(Slot::Out(why));
     }
 
-    /// Opens the file anew and proves by a commit (`repair` adds what must be undone) that it takes writes again.
-    pub(super) fn mend(&self, repair: impl FnOnce(&WriteTransaction) -> Result<(), Fault>) -> Result<(), Fault> {
+    /// Opens the file anew, for the caller alone; what was not durable is gone from it.
+    pub(super) fn reopen(&self) -> Result<Database, Fault> {
         let database = (self.opener)()?;
         prepare(&database)?;
-        let txn = begin_write(&database)?;
-        repair(&txn)?;
-        {
-            // A transaction that changes nothing would prove nothing.
-            let mut meta = txn.open_table(META)?;
-            let mended = meta.get("mended")?.map_or(0, |count| count.value());
-            meta.insert("mended", mended.wrapping_add(1))?;
-        }
-        txn.commit()?;
+        Ok(database)
+    }
+
+    /// Hands it to the readers.
+    pub(super) fn put(&self, database: Database) {
         self.replace(Slot::Open(database));
-        Ok(())
     }
 
     pub(super) fn close(&self) {
@@ -125,19 +137,17 @@ impl Store {
         let old = std::mem::replace(&mut *self.slot.write().unwrap_or_else(PoisonError::into_inner), new);
         drop(old);
     }
+}
 
-    /// Messages whose content was written ahead and that were never accepted.
-    pub(super) fn unfinished(&self) -> Result<Vec<Mid>, Fault> {
-        self.read(|txn| {
-            let spooling = txn.open_table(SPOOLING)?;
-            spooling.iter()?.map(|row| Ok(Mid::from_bits(row?.0.value()))).collect()
-        })
-    }
+/// Up to where an index has the journal.
+pub(super) fn position(database: &Database) -> Result<Position, Fault> {
+    let row = database.begin_read()?.open_table(JOURNAL)?.get(())?.map(|row| row.value());
+    Ok(row.map_or(Position::START, |(segment, offset, group)| Position { segment, offset, group }))
 }
 
 /// Makes the tables of a new file; refuses one of a newer schema, and one that is somebody else's.
 fn prepare(database: &Database) -> Result<(), Fault> {
-    let txn = begin_write(database)?;
+    let txn = begin_write(database, Keep::Durable)?;
     let fresh = txn.list_tables()?.next().is_none();
     {
         let mut meta = txn.open_table(META)?;
@@ -148,7 +158,13 @@ fn prepare(database: &Database) -> Result<(), Fault> {
                     "a newer waypost wrote it (schema {schema}, this one knows {SCHEMA}): run that one; it was left as it is"
                 )));
             }
-            Some(_) => {}
+            Some(SCHEMA) => {}
+            Some(schema) => {
+                return Err(Fault::Damaged(format!(
+                    "an older waypost wrote it (schema {schema}, this one knows {SCHEMA}): let that one deliver what is queued, \
+                     then move the file away; it was left as it is"
+                )));
+            }
             None if fresh => drop(meta.insert(SCHEMA_KEY, SCHEMA)?),
             None => {
                 return Err(Fault::Damaged(
@@ -161,7 +177,7 @@ fn prepare(database: &Database) -> Result<(), Fault> {
     txn.open_table(LEGS)?;
     txn.open_table(DUE)?;
     txn.open_table(BODIES)?;
-    txn.open_table(SPOOLING)?;
+    txn.open_table(JOURNAL)?;
     txn.open_table(COUNTERS)?;
     // Opening an old file writes nothing.
     if fresh { Ok(txn.commit()?) } else { Ok(txn.abort()?) }

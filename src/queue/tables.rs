@@ -2,12 +2,12 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | messages | mid | version octet, envelope |
+//! | messages | mid | where the content lies, version octet, envelope |
 //! | legs | mid, number | version octet, leg |
 //! | due | lane, due (ms), mid, number | nothing: an index of the waiting legs; held ones have no row |
-//! | bodies | mid, chunk | octets: chunks of `CHUNK`, the last one shorter |
-//! | spooling | mid | nothing: bodies that no message owns yet |
+//! | bodies | segment, offset | mid, octets: which parts of the journal are still wanted |
 //! | counters | name | version octet, counter |
+//! | journal | nothing | segment, offset, group: what the tables have of the journal ends here |
 //! | meta | name | number: the schema's version |
 //!
 //! Records are postcard behind a version octet, so that a later release reads what this one wrote.
@@ -23,22 +23,20 @@ use crate::mail::Timestamp;
 pub(super) type LegKey = (u128, u32);
 pub(super) type DueKey = (&'static [u8], i64, u128, u32);
 
+pub(super) type BodyKey = (u32, u64);
+
 pub(super) const MESSAGES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("messages");
 pub(super) const LEGS: TableDefinition<'_, LegKey, &[u8]> = TableDefinition::new("legs");
 pub(super) const DUE: TableDefinition<'_, DueKey, ()> = TableDefinition::new("due");
-pub(super) const BODIES: TableDefinition<'_, LegKey, &[u8]> = TableDefinition::new("bodies");
-pub(super) const SPOOLING: TableDefinition<'_, u128, ()> = TableDefinition::new("spooling");
+pub(super) const BODIES: TableDefinition<'_, BodyKey, (u128, u32)> = TableDefinition::new("bodies");
+pub(super) const JOURNAL: TableDefinition<'_, (), (u32, u64, u64)> = TableDefinition::new("journal");
 pub(super) const COUNTERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("counters");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// The key of the schema's version in `meta`.
 pub(super) const SCHEMA_KEY: &str = "schema";
 /// Raised when an older release could not read the file any more.
-pub(super) const SCHEMA: u64 = 1;
-
-/// Octets of a full chunk: redb rounds a value with its overhead up to a power of two, so a whole 64 KiB would lie in
-/// 128 KiB.
-pub(super) const CHUNK: usize = 65_536 - 256;
+pub(super) const SCHEMA: u64 = 2;
 
 const RECORD: u8 = 1;
 
@@ -56,6 +54,51 @@ pub(super) fn decode<T: DeserializeOwned>(what: &str, record: &[u8]) -> Result<T
         }
         Some((version, _)) => Err(Fault::Damaged(format!("{what} has the unknown form {version}"))),
         None => Err(Fault::Damaged(format!("{what} is empty"))),
+    }
+}
+
+/// Where a message's content lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the journal.
+    Segment { segment: u32, offset: u64, size: u32, crc: u32 },
+    /// In a file of its own, named after the mid.
+    File,
+}
+
+const PLACE: usize = 21;
+
+impl Place {
+    /// A message's row: the place, then the envelope's record.
+    pub(super) fn with(self, envelope: &[u8]) -> Vec<u8> {
+        let mut row = Vec::with_capacity(PLACE + envelope.len());
+        let (kind, segment, offset, size, crc) = match self {
+            Self::Segment { segment, offset, size, crc } => (1, segment, offset, size, crc),
+            Self::File => (2, 0, 0, 0, 0),
+        };
+        row.push(kind);
+        row.extend_from_slice(&segment.to_le_bytes());
+        row.extend_from_slice(&offset.to_le_bytes());
+        row.extend_from_slice(&size.to_le_bytes());
+        row.extend_from_slice(&crc.to_le_bytes());
+        row.extend_from_slice(envelope);
+        row
+    }
+
+    /// The place of a message's row, and the envelope's record.
+    pub(super) fn split(row: &[u8]) -> Result<(Self, &[u8]), Fault> {
+        let damaged = || Fault::Damaged("where a message's content lies is damaged".to_owned());
+        let (place, envelope) = row.split_at_checked(PLACE).ok_or_else(damaged)?;
+        let number = |from: usize, to: usize| {
+            place[from..to].iter().rev().fold(0, |number: u64, octet| number << 8 | u64::from(*octet))
+        };
+        let short = |from: usize| u32::try_from(number(from, from + 4)).map_err(|_| damaged());
+        let place = match place[0] {
+            1 => Self::Segment { segment: short(1)?, offset: number(5, 13), size: short(13)?, crc: short(17)? },
+            2 => Self::File,
+            _ => return Err(damaged()),
+        };
+        Ok((place, envelope))
     }
 }
 

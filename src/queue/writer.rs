@@ -1,312 +1,251 @@
-//! The one writer: a thread that owns the write transaction.
+//! The one writer of the journal: a thread.
 //!
-//! It commits whatever gathered while the previous commit was being synced, and never waits for more: under load the
-//! groups grow by themselves, without load each job is committed at once. What follows from a commit (leases ended, lanes
-//! nudged, acknowledgements) comes after it.
+//! It writes and syncs whatever gathered while the previous group was being synced, and never waits for more: under load
+//! the groups grow by themselves, without load each acceptance is synced at once. Settlements alone are written at once
+//! and wait a moment for a sync that is needed anyway: a crash of the relay loses none, and one of the machine no more
+//! than a few, whose messages are then sent twice.
 //!
-//! After a failed write the database is dropped and opened anew, at once and then once a second, until a commit succeeds.
-//! Meanwhile acceptances are refused at once, settlements are kept and applied first when it works again; there are no
-//! more of them than legs under lease.
+//! After a failed write or sync nothing of the group is acknowledged. Acceptances are refused at once, settlements are
+//! kept and written first when it works again; there are no more of them than legs under lease.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::batch::{Batch, Effects, Refusal};
+use super::batch::Lie;
 use super::error::Fault;
-use super::job::{Body, Job, Prepared, SettleJob};
+use super::indexer::Group;
+use super::job::{Job, Write};
+use super::journal::{Journal, Position};
 use super::lease::lock;
-use super::store::{Store, begin_write};
 use super::{Memory, QueueError};
-use crate::mail::Mid;
 
-/// Bounds of one commit.
+/// Bounds of one group.
 const JOBS: usize = 1024;
 const OCTETS: usize = 16 << 20;
-/// Abandoned spools that one commit removes.
-const ORPHANS: usize = 8;
-
-/// Asks how much room the queue's disk has.
-pub(super) type Probe = Box<dyn Fn() -> io::Result<u64> + Send>;
+/// How long settlements wait for others to share a sync with.
+const LINGER: Duration = Duration::from_millis(5);
+/// How often, and for how long without anything to do, an open segment is looked after.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 4;
 
 pub(super) struct Writer {
-    pub(super) store: Arc<Store>,
+    pub(super) journal: Journal,
     pub(super) memory: Arc<Memory>,
-    pub(super) jobs: mpsc::Receiver<Job>,
-    pub(super) space: Space,
-    /// Pause between two tries to open the file anew.
+    pub(super) jobs: Receiver<Job>,
+    pub(super) index: SyncSender<Group>,
+    pub(super) indexer: JoinHandle<()>,
+    /// The journal's folder, for errors.
+    pub(super) path: std::path::PathBuf,
+    /// Pause between two tries to write after a failure.
     pub(super) pause: Duration,
-    /// Settlements whose commit failed.
-    pub(super) kept: VecDeque<SettleJob>,
-    pub(super) closing: Vec<oneshot::Sender<()>>,
-    /// Closed while the file could not be written: there is nothing left to try.
-    pub(super) given_up: bool,
+    pub(super) state: State,
 }
 
-/// The guard over free space: refuses acceptances while settlements still have room.
-pub(super) struct Space {
-    pub(super) probe: Probe,
-    pub(super) least: u64,
-    pub(super) every: Duration,
-    pub(super) checked: Option<(Instant, Option<u64>)>,
-}
-
-impl Space {
-    /// `Some` with what is left, where that is too little.
-    fn short(&mut self) -> Option<u64> {
-        let now = Instant::now();
-        let fresh = self.checked.filter(|(at, _)| now.duration_since(*at) < self.every);
-        let (_, free) = *self.checked.insert(fresh.unwrap_or_else(|| {
-            let free = (self.probe)();
-            if let Err(error) = &free {
-                warn!(%error, "the free space of the queue's disk cannot be told");
-            }
-            (now, free.ok())
-        }));
-        free.filter(|free| *free < self.least)
-    }
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Written and not synced yet: settlements alone.
+    waiting: Vec<(Vec<Write>, Lie, Position)>,
+    since: Option<Instant>,
+    /// Settlements that could not be written.
+    kept: VecDeque<Write>,
+    closing: Vec<oneshot::Sender<()>>,
+    looked: u32,
 }
 
 impl Writer {
     pub(super) fn run(mut self) {
-        while !self.given_up
-            && let Some(group) = self.gather()
-        {
-            self.commit(group);
+        while let Some(group) = self.gather() {
+            self.write(group);
         }
-        self.store.close();
-        for closed in self.closing.drain(..) {
+        let closing = std::mem::take(&mut self.state.closing);
+        // Ends the indexer, which closes the index.
+        drop(self.index);
+        if self.indexer.join().is_err() {
+            error!("the queue's index ended by a fault of its own; the journal has what it lacks");
+        }
+        for closed in closing {
             let _ = closed.send(());
         }
     }
 
-    /// All that waits, within the bounds of a commit; waits itself only where nothing does. `None`: the end.
-    fn gather(&mut self) -> Option<Vec<Job>> {
-        let mut group = Vec::new();
+    /// All that waits, within the bounds of a group; waits itself only where nothing does. `None`: the end.
+    fn gather(&mut self) -> Option<Vec<Write>> {
+        let mut group: Vec<Write> = self.state.kept.drain(..).collect();
         let mut octets = 0;
         while group.len() < JOBS && octets < OCTETS {
-            let job = if let Some(kept) = self.kept.pop_front() {
-                Job::Settle(kept)
-            } else {
-                match self.jobs.try_recv() {
+            let job = match self.jobs.try_recv() {
+                Ok(job) => job,
+                Err(_) if !group.is_empty() => break,
+                Err(_) if !self.state.closing.is_empty() && self.state.waiting.is_empty() => return None,
+                Err(_) => match self.wait() {
                     Ok(job) => job,
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) if !group.is_empty() => break,
-                    Err(_) if !lock(&self.memory.orphans).is_empty() => break,
-                    Err(_) => self.jobs.blocking_recv()?,
-                }
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) if !self.state.waiting.is_empty() => break,
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                },
             };
-            octets += size(&job);
             match job {
-                Job::Close(closed) => self.close(closed),
-                job => group.push(job),
+                Job::Write(write) => {
+                    octets += write.octets();
+                    group.push(*write);
+                }
+                Job::Close(closed) => self.state.closing.push(closed),
             }
         }
         Some(group)
     }
 
-    /// Takes no new jobs; those that wait are done before the end.
-    fn close(&mut self, closed: oneshot::Sender<()>) {
-        self.jobs.close();
-        self.closing.push(closed);
-    }
-
-    fn commit(&mut self, mut group: Vec<Job>) {
-        self.refuse_where_space_is_short(&mut group);
-        let orphans = {
-            let mut orphans = lock(&self.memory.orphans);
-            let from = orphans.len().saturating_sub(ORPHANS);
-            orphans.split_off(from)
-        };
-        if orphans.is_empty() && group.iter().all(|job| matches!(job, Job::Wake)) {
-            return;
-        }
-        let mut refusals = Vec::with_capacity(group.len());
-        let mut inserted = Vec::new();
-        let written = self.store.with(|database| {
-            let txn = begin_write(database)?;
-            let mut batch = Batch::new(&txn)?;
-            for &mid in &orphans {
-                batch.drop_spooled(mid)?;
-            }
-            for job in &group {
-                refusals.push(apply(&mut batch, job, &mut inserted)?);
-            }
-            let effects = batch.effects();
-            txn.commit()?;
-            Ok(effects)
-        });
-        match written {
-            Ok(effects) => {
-                self.publish(effects);
-                self.acknowledge(group, refusals);
-            }
-            Err(fault) => {
-                lock(&self.memory.orphans).extend(orphans);
-                self.mend(group, inserted, fault);
-            }
+    fn wait(&mut self) -> Result<Job, RecvTimeoutError> {
+        let linger = self.state.since.map(|since| LINGER.saturating_sub(since.elapsed()));
+        let look = (self.journal.is_open() && self.state.looked < LOOKS).then_some(LOOK);
+        match linger.or(look) {
+            Some(time) => self.jobs.recv_timeout(time),
+            None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
-    fn refuse_where_space_is_short(&mut self, group: &mut Vec<Job>) {
-        let brings_octets = |job: &Job| match job {
-            Job::Accept { .. } | Job::Chunk(_) => true,
-            Job::Settle(_) | Job::Wake | Job::Close(_) => false,
-        };
-        if !group.iter().any(brings_octets) {
-            return;
+    fn write(&mut self, mut group: Vec<Write>) {
+        self.refuse_what_cannot_be(&mut group);
+        self.state.looked = if group.is_empty() { self.state.looked + 1 } else { 0 };
+        let accepts = group.iter().any(|write| write.accepts());
+        if !group.is_empty()
+            && let Err(fault) = self.append(&mut group)
+        {
+            return self.mend(group, fault);
         }
-        if let Some(free) = self.space.short() {
-            let detail = format!("{free} octets are free, {} are kept back", self.space.least);
-            let error = QueueError::Full { path: self.store.path().to_owned(), detail };
-            for job in group.extract_if(.., |job| brings_octets(job)) {
-                refuse(job, &error);
+        let lingered = self.state.since.is_some_and(|since| since.elapsed() >= LINGER);
+        if (accepts || lingered || !self.state.closing.is_empty())
+            && let Err(fault) = self.sync()
+        {
+            return self.mend(Vec::new(), fault);
+        }
+        let segment = self.journal.synced().segment;
+        if self.state.waiting.is_empty() && self.journal.is_open() && self.memory.progress.is_to_seal(segment) {
+            self.journal.seal();
+            let next = self.journal.synced();
+            let lie = Lie { segment, offset: 0 };
+            let _ = self.index.send(Group { entries: Vec::new(), lie, recent: Vec::new(), next });
+        }
+    }
+
+    fn refuse_what_cannot_be(&self, group: &mut Vec<Write>) {
+        let refusal = lock(&self.memory.refusal).told();
+        for write in std::mem::take(group) {
+            let refused = match &refusal {
+                _ if !write.accepts() => None,
+                Some(error) => Some(error.clone()),
+                None => self.memory.room_for(write.octets(), &self.path).err(),
+            };
+            match refused {
+                None => group.push(write),
+                Some(error) => drop(write.done.send(Err(error))),
             }
         }
     }
 
-    /// What the commit made true, before anybody hears of it.
-    fn publish(&self, effects: Effects) {
-        for (mid, message) in effects.accepted {
-            self.memory.recent.keep(mid, message);
+    /// Leaves in `group` what could not be written.
+    fn append(&mut self, group: &mut Vec<Write>) -> Result<(), Fault> {
+        if group.iter().any(|write| !write.ahead.is_empty()) {
+            // First: whoever finds the entry finds the file.
+            self.journal.sync_names().map_err(Fault::io)?;
         }
-        for mid in effects.gone {
-            self.memory.recent.forget(mid);
-        }
-        for leg in effects.ended {
-            self.memory.leases.end(leg);
-        }
-        self.memory.nudges.give(effects.nudges);
+        let heads: Vec<&[u8]> = group.iter().map(|write| &write.head[..]).collect();
+        let bodies: Vec<&[u8]> = group.iter().flat_map(|write| &write.bodies).map(|body| &body[..]).collect();
+        let written = self.journal.append(&heads, &bodies).map_err(Fault::io)?;
+        let lie = Lie { segment: written.segment, offset: written.bodies };
+        self.state.since.get_or_insert_with(Instant::now);
+        self.state.waiting.push((std::mem::take(group), lie, written.next));
+        Ok(())
     }
 
-    fn acknowledge(&self, group: Vec<Job>, refusals: Vec<Option<Refusal>>) {
-        let outcome = |refusal: Option<Refusal>| match refusal {
-            None => Ok(()),
-            Some(detail) => Err(QueueError::Write { path: self.store.path().to_owned(), detail }),
-        };
-        for (job, refusal) in group.into_iter().zip(refusals) {
-            // Nobody may listen any more: the commit stands.
-            match job {
-                Job::Accept { message, done, _budget } => {
-                    if refusal.is_none() {
-                        owned(&message);
-                    }
-                    let _ = done.send(outcome(refusal));
-                }
-                Job::Settle(SettleJob { settlement, done }) => {
-                    if refusal.is_none() {
-                        settlement.notices.iter().for_each(owned);
-                    }
-                    let _ = done.send(outcome(refusal));
-                }
-                Job::Chunk(_) | Job::Wake | Job::Close(_) => {}
+    /// Makes what was written durable, then tells of it.
+    fn sync(&mut self) -> Result<(), Fault> {
+        self.journal.sync().map_err(Fault::io)?;
+        self.state.since = None;
+        self.memory.progress.journaled(self.journal.synced().group);
+        for (group, lie, next) in self.state.waiting.drain(..) {
+            let mut entries = Vec::with_capacity(group.len());
+            let mut recent = Vec::with_capacity(group.len());
+            for write in group {
+                entries.push(write.entry);
+                recent.extend(write.recent);
+                write.ahead.into_iter().for_each(super::spool::Ahead::owned);
+                // Nobody may listen any more: it stands.
+                let _ = write.done.send(Ok(()));
             }
+            // The indexer ends after this thread.
+            let _ = self.index.send(Group { entries, lie, recent, next });
         }
+        Ok(())
     }
 
-    /// The write failed: nothing of the group is acknowledged. Returns when the file takes writes again, or at the end.
-    fn mend(&mut self, group: Vec<Job>, inserted: Vec<Mid>, fault: Fault) {
-        let error = fault.writing(self.store.path());
+    /// Nothing of what was not synced is acknowledged. Returns when the journal takes writes again, or at the end.
+    fn mend(&mut self, group: Vec<Write>, fault: Fault) {
+        let error = fault.writing(&self.path);
         error!(%error, jobs = group.len(), "the queue was not written: nothing of it was acknowledged");
         // First, so that whoever comes from now on is refused at once.
-        *lock(&self.memory.refusal) = Some(error.clone());
-        self.store.take_out(error.to_string());
-        let kept = self.kept.len();
-        for job in group {
-            self.set_aside(job, &error);
+        lock(&self.memory.refusal).journal = Some(error.clone());
+        self.state.since = None;
+        let waiting = std::mem::take(&mut self.state.waiting);
+        for write in waiting.into_iter().flat_map(|(group, ..)| group).chain(group) {
+            self.set_aside(write, &error);
         }
-        // These were tried before those that waited behind them.
-        self.kept.rotate_left(kept);
         let mut next = Instant::now();
         loop {
             while let Ok(job) = self.jobs.try_recv() {
-                self.set_aside(job, &error);
+                match job {
+                    Job::Write(write) => self.set_aside(*write, &error),
+                    Job::Close(closed) => self.state.closing.push(closed),
+                }
             }
-            if Instant::now() >= next || !self.closing.is_empty() {
-                match self.reopen(&inserted) {
+            let closing = !self.state.closing.is_empty();
+            if Instant::now() >= next || closing {
+                self.journal.abandon();
+                match self.try_again() {
                     Ok(()) => break info!("the queue is written again"),
-                    Err(fault) => warn!(error = %fault.writing(self.store.path()), "the queue is still not written"),
+                    Err(fault) => warn!(error = %fault.writing(&self.path), "the queue is still not written"),
                 }
                 next = Instant::now() + self.pause;
             }
-            if !self.closing.is_empty() {
+            if closing {
                 // Their legs are due again at the next start.
-                warn!(settlements = self.kept.len(), "the queue was closed before these outcomes could be written");
-                for SettleJob { done, .. } in self.kept.drain(..) {
-                    let _ = done.send(Err(error.clone()));
+                warn!(
+                    settlements = self.state.kept.len(),
+                    "the queue was closed before these outcomes could be written"
+                );
+                for write in self.state.kept.drain(..) {
+                    let _ = write.done.send(Err(error.clone()));
                 }
-                self.given_up = true;
                 break;
             }
             std::thread::sleep(self.pause.min(Duration::from_millis(50)));
         }
-        *lock(&self.memory.refusal) = None;
+        lock(&self.memory.refusal).journal = None;
     }
 
-    fn set_aside(&mut self, job: Job, error: &QueueError) {
-        match job {
-            Job::Settle(settle) => self.kept.push_back(settle),
-            Job::Close(closed) => self.close(closed),
-            job @ (Job::Accept { .. } | Job::Chunk(_) | Job::Wake) => refuse(job, error),
+    /// Writes what was kept, or nothing at all, in a segment of its own.
+    fn try_again(&mut self) -> Result<(), Fault> {
+        let mut kept: Vec<Write> = self.state.kept.drain(..).collect();
+        let written = self.append(&mut kept).and_then(|()| self.sync());
+        if written.is_err() {
+            let waiting = std::mem::take(&mut self.state.waiting).into_iter().flat_map(|(group, ..)| group);
+            self.state.kept.extend(waiting.chain(kept));
+            self.state.since = None;
         }
+        written
     }
 
-    /// A failed commit may have reached the disk all the same. What was refused then is taken out before anyone sees it.
-    fn reopen(&self, refused: &[Mid]) -> Result<(), Fault> {
-        self.store.mend(|txn| {
-            let mut batch = Batch::new(txn)?;
-            for &mid in refused {
-                batch.unaccept(mid)?;
-            }
-            Ok(())
-        })
-    }
-}
-
-fn apply(batch: &mut Batch<'_>, job: &Job, inserted: &mut Vec<Mid>) -> Result<Option<Refusal>, Fault> {
-    let applied = match job {
-        Job::Accept { message, .. } => {
-            let applied = batch.accept(message)?;
-            if applied.is_ok() {
-                inserted.push(message.mid);
-            }
-            applied
+    fn set_aside(&mut self, write: Write, error: &QueueError) {
+        if write.accepts() {
+            let _ = write.done.send(Err(error.clone()));
+        } else {
+            self.state.kept.push_back(write);
         }
-        Job::Settle(SettleJob { settlement, .. }) => batch.settle(settlement)?,
-        Job::Chunk(chunk) => {
-            batch.write_ahead(chunk)?;
-            Ok(())
-        }
-        Job::Wake | Job::Close(_) => Ok(()),
-    };
-    Ok(applied.err())
-}
-
-fn refuse(job: Job, error: &QueueError) {
-    match job {
-        Job::Accept { done, .. } => drop(done.send(Err(error.clone()))),
-        Job::Settle(SettleJob { done, .. }) => drop(done.send(Err(error.clone()))),
-        Job::Chunk(chunk) => chunk.spool.fail(error.clone()),
-        Job::Wake | Job::Close(_) => {}
-    }
-}
-
-fn owned(message: &Prepared) {
-    match &message.body {
-        Body::Ahead { ahead, .. } => ahead.state().owned(),
-        Body::Chunks(_) => {}
-    }
-}
-
-fn size(job: &Job) -> usize {
-    match job {
-        Job::Accept { message, .. } => message.octets(),
-        Job::Settle(SettleJob { settlement, .. }) => settlement.octets(),
-        Job::Chunk(chunk) => chunk.octets.len(),
-        Job::Wake | Job::Close(_) => 0,
     }
 }

@@ -83,7 +83,7 @@ record! {
 record! {
     /// The durable queue and its retry schedule.
     struct RawQueue {
-        /// The queue's file. Default: data/queue.redb.
+        /// The queue's index; its journal lies in a folder beside it. Default: data/queue.redb.
         may "path" path: PathBuf,
         /// The pauses between attempts; the last one repeats. Default: [1m, 5m, 15m, 1h].
         may "retry" retry: OneOrMany<Span>,

@@ -7,6 +7,7 @@ async fn queue_with(legs: Vec<Vec<Leg>>) -> Queue {
     for (n, legs) in (1..).zip(legs) {
         queue.accept(message(n, 50, legs)).await.unwrap();
     }
+    indexed(&queue).await;
     queue
 }
 
@@ -49,6 +50,7 @@ async fn a_lane_is_nudged_by_what_comes_and_what_comes_back() {
     assert_eq!(queue.nudged().await, [LaneDue { lane: lane("a"), due: t(4) }], "and nothing for what is held");
     let claim = queue.claim(&lane("a"), t(4), 5).await.unwrap().claims.remove(0);
     queue.settle(Settled { legs: vec![leg("b/c.example", 70, &[0])], ..done(&claim) }).await.unwrap();
+    indexed(&queue).await;
     assert_eq!(queue.nudged().await, [LaneDue { lane: lane("b/c.example"), due: t(70) }]);
 }
 

@@ -1,6 +1,9 @@
-//! A disk that runs full, fails to sync, and forgets at a power cut what was not synced.
+//! A disk that runs full, fails to sync, and forgets at a power cut what was not synced: the queue's index and all files of
+//! its journal lie on it.
 
-use std::io;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex};
 
 use rand::rngs::StdRng;
@@ -8,18 +11,17 @@ use rand::{Rng, SeedableRng};
 use redb::StorageBackend;
 
 use crate::queue::lease::lock;
+use crate::queue::medium::{Blob, Medium};
+
+/// The name of the index.
+const INDEX: &str = "queue.redb";
 
 #[derive(Clone, Default)]
 pub(super) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// What reads see.
-    seen: Vec<u8>,
-    /// What surely survives a power cut.
-    synced: Vec<u8>,
-    /// What happened since: each may survive, or a part of it.
-    unsynced: Vec<Change>,
+    files: BTreeMap<String, FileState>,
     /// Octets that may still be written; `None`: any number.
     room: Option<u64>,
     /// Syncs until one fails; `None`: none does.
@@ -31,6 +33,20 @@ struct State {
     /// Writes and syncs until the power goes; `None`: it stays.
     left: Option<u64>,
     off: bool,
+}
+
+#[derive(Default)]
+struct FileState {
+    /// What reads see.
+    seen: Vec<u8>,
+    /// What surely survives a power cut.
+    synced: Vec<u8>,
+    /// What happened since: each may survive, or a part of it.
+    unsynced: Vec<Change>,
+    /// The folder was synced since it was made.
+    named: bool,
+    /// Removed, and the folder not synced since: it may come back.
+    removed: bool,
 }
 
 enum Change {
@@ -50,11 +66,69 @@ fn apply(image: &mut Vec<u8>, change: &Change) {
     }
 }
 
+impl FileState {
+    fn change(&mut self, change: Change) {
+        apply(&mut self.seen, &change);
+        self.unsynced.push(change);
+    }
+
+    fn sync(&mut self) {
+        for change in std::mem::take(&mut self.unsynced) {
+            apply(&mut self.synced, &change);
+        }
+    }
+
+    /// Of what was not synced, a share is there, whole or torn.
+    fn cut(&mut self, random: &mut StdRng, share: f64) {
+        for change in std::mem::take(&mut self.unsynced) {
+            if !random.random_bool(share) {
+                continue;
+            }
+            match change {
+                Change::Write(at, mut octets) if random.random_bool(0.2) => {
+                    // Sectors are written whole.
+                    octets.truncate(octets.len() * random.random_range(0..=8) / 8 / 512 * 512);
+                    apply(&mut self.synced, &Change::Write(at, octets));
+                }
+                change => apply(&mut self.synced, &change),
+            }
+        }
+        self.seen = self.synced.clone();
+    }
+}
+
 impl Disk {
+    /// The index; whoever had the disk before has it no more.
     pub(super) fn attach(&self) -> Backend {
         let mut state = lock(&self.0);
         state.generation += 1;
+        state.files.entry(INDEX.to_owned()).or_default().named = true;
         Backend { disk: self.clone(), generation: state.generation }
+    }
+
+    /// The journal's folder, for whoever attached last.
+    pub(super) fn folder(&self) -> Arc<dyn Medium> {
+        Arc::new(Backend { disk: self.clone(), generation: lock(&self.0).generation })
+    }
+
+    pub(super) fn names(&self) -> Vec<String> {
+        let state = lock(&self.0);
+        let there = state.files.iter().filter(|(name, file)| !file.removed && *name != INDEX);
+        there.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Octets in the files of the journal's folder.
+    pub(super) fn octets(&self) -> usize {
+        lock(&self.0).files.iter().filter(|(name, _)| *name != INDEX).map(|(_, file)| file.seen.len()).sum()
+    }
+
+    /// Turns one bit of what is on the platter.
+    pub(super) fn damage(&self, name: &str, at: usize) {
+        let mut state = lock(&self.0);
+        let file = state.files.get_mut(name).unwrap();
+        file.sync();
+        file.synced[at] ^= 1;
+        file.seen = file.synced.clone();
     }
 
     /// The power goes in the middle of a write or sync to come. `cut_power` says what is left then.
@@ -68,20 +142,14 @@ impl Disk {
         let state = &mut *lock(&self.0);
         state.generation += 1;
         let share = random.random_range(0.0..=1.0);
-        for change in std::mem::take(&mut state.unsynced) {
-            if !random.random_bool(share) {
-                continue;
-            }
-            match change {
-                Change::Write(at, mut octets) if random.random_bool(0.2) => {
-                    // Sectors are written whole.
-                    octets.truncate(octets.len() * random.random_range(0..=8) / 8 / 512 * 512);
-                    apply(&mut state.synced, &Change::Write(at, octets));
-                }
-                change => apply(&mut state.synced, &change),
-            }
+        state.files.retain(|_, file| match (file.named, file.removed) {
+            (true, removed) => !(removed && random.random_bool(share)),
+            (false, removed) => !removed && random.random_bool(share),
+        });
+        for file in state.files.values_mut() {
+            (file.named, file.removed) = (true, false);
+            file.cut(&mut random, share);
         }
-        state.seen = state.synced.clone();
         (state.room, state.syncs, state.left, state.off) = (None, None, None, false);
     }
 
@@ -95,13 +163,14 @@ impl Disk {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Backend {
     disk: Disk,
     generation: u64,
 }
 
-impl std::fmt::Debug for Backend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Backend({})", self.generation)
     }
 }
@@ -127,6 +196,64 @@ impl Backend {
             run(state)
         })
     }
+
+    fn size_of(&self, name: &str) -> io::Result<u64> {
+        self.with(|state| Ok(state.file(name)?.seen.len() as u64))
+    }
+
+    fn read_of(&self, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.with(|state| {
+            let from = state.file(name)?.seen.get(offset as usize..offset as usize + out.len());
+            out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn write_to(&self, name: &str, offset: Option<u64>, data: &[u8]) -> io::Result<()> {
+        self.change(|state| {
+            if let Some(room) = &mut state.room {
+                *room = room.checked_sub(data.len() as u64).ok_or_else(full)?;
+            }
+            let file = state.file(name)?;
+            let at = offset.map_or(file.seen.len(), |offset| offset as usize);
+            file.change(Change::Write(at, data.to_vec()));
+            Ok(())
+        })
+    }
+
+    fn resize(&self, name: &str, len: u64) -> io::Result<()> {
+        self.change(|state| {
+            state.file(name)?.change(Change::Length(len as usize));
+            Ok(())
+        })
+    }
+
+    fn sync_of(&self, name: &str) -> io::Result<()> {
+        self.change(|state| {
+            let fails = state.sync_fails();
+            if !fails || state.lying {
+                state.file(name)?.sync();
+            }
+            if fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+        })
+    }
+}
+
+impl State {
+    fn file(&mut self, name: &str) -> io::Result<&mut FileState> {
+        self.files.get_mut(name).filter(|file| !file.removed).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn sync_fails(&mut self) -> bool {
+        match &mut self.syncs {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
 }
 
 fn full() -> io::Error {
@@ -135,54 +262,99 @@ fn full() -> io::Error {
 
 impl StorageBackend for Backend {
     fn len(&self) -> Result<u64, io::Error> {
-        self.with(|state| Ok(state.seen.len() as u64))
+        self.size_of(INDEX)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.with(|state| {
-            let from = state.seen.get(offset as usize..offset as usize + out.len());
-            out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
-            Ok(())
-        })
+        self.read_of(INDEX, offset, out)
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.change(|state| {
-            let change = Change::Length(len as usize);
-            apply(&mut state.seen, &change);
-            state.unsynced.push(change);
-            Ok(())
-        })
+        self.resize(INDEX, len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.change(|state| {
-            let fails = match &mut state.syncs {
-                Some(0) => true,
-                Some(left) => {
-                    *left -= 1;
-                    false
-                }
-                None => false,
-            };
-            if !fails || state.lying {
-                for change in std::mem::take(&mut state.unsynced) {
-                    apply(&mut state.synced, &change);
-                }
-            }
-            if fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
-        })
+        self.sync_of(INDEX)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.write_to(INDEX, Some(offset), data)
+    }
+}
+
+impl Medium for Backend {
+    fn prepare(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn Blob>> {
         self.change(|state| {
-            if let Some(room) = &mut state.room {
-                *room = room.checked_sub(data.len() as u64).ok_or_else(full)?;
+            if state.file(name).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
             }
-            let change = Change::Write(offset as usize, data.to_vec());
-            apply(&mut state.seen, &change);
-            state.unsynced.push(change);
+            state.files.insert(name.to_owned(), FileState::default());
+            Ok(())
+        })?;
+        self.open(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Blob>> {
+        self.with(|state| state.file(name).map(|_| ()))?;
+        Ok(Arc::new(Part { backend: self.clone(), name: name.to_owned() }))
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.with(|_| Ok(()))?;
+        Ok(self.disk.names())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.change(|state| {
+            state.file(name)?.removed = true;
             Ok(())
         })
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.change(|state| {
+            if state.sync_fails() {
+                return Err(io::Error::other("the disk is gone"));
+            }
+            state.files.retain(|_, file| !file.removed);
+            state.files.values_mut().for_each(|file| file.named = true);
+            Ok(())
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Part {
+    backend: Backend,
+    name: String,
+}
+
+impl Blob for Part {
+    fn size(&self) -> io::Result<u64> {
+        self.backend.size_of(&self.name)
+    }
+
+    fn append(&self, octets: &mut [IoSlice<'_>]) -> io::Result<()> {
+        octets.iter().try_for_each(|slice| self.backend.write_to(&self.name, None, slice))
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.backend.read_of(&self.name, at, into)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.backend.sync_of(&self.name)
+    }
+
+    fn truncate(&self, size: u64) -> io::Result<()> {
+        self.backend.resize(&self.name, size)
+    }
+
+    fn punch(&self, at: u64, size: u64) -> io::Result<()> {
+        self.backend.write_to(&self.name, Some(at), &vec![0; size as usize])
     }
 }

@@ -8,7 +8,7 @@ async fn what_was_accepted_is_there_after_a_restart() {
     let path = folder.path().join("a/b/queue.redb");
     let queue = Queue::open(options(path.clone())).unwrap();
     let legs = || vec![leg("mx/b.example", 5, &[0]), leg("ses", 3, &[1, 2]), held("ses", &[3])];
-    for (n, size) in [(1, 0), (2, 1000), (3, tables::CHUNK), (4, 3 * tables::CHUNK + 17)] {
+    for (n, size) in [(1, 0), (2, 1000), (3, CHUNK), (4, 3 * CHUNK + 17)] {
         queue.accept(message(n, size, legs())).await.unwrap();
     }
     #[cfg(unix)]
@@ -56,7 +56,7 @@ pub(super) async fn assert_reads(content: &Content, expected: &[u8]) {
 async fn content_reads_the_same_wherever_its_header_ends() {
     let folder = tempfile::tempdir().unwrap();
     let queue = Queue::open(options(folder.path().join("q"))).unwrap();
-    let chunk = tables::CHUNK;
+    let chunk = CHUNK;
     let mut n = 0;
     for size in [0, 1, chunk, chunk + 1, 2 * chunk, 2 * chunk + 9] {
         for header in [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk] {

@@ -125,7 +125,7 @@ async fn reads_fail_while_the_disk_is_out_and_work_again() {
 
 #[tokio::test]
 async fn acceptance_stops_while_settling_still_has_room() {
-    let free = Arc::new(Mutex::new(100));
+    let free = Arc::new(Mutex::new(1_000_000));
     let seen = free.clone();
     let disk = Disk::default();
     let queue = with_probe(&disk, Box::new(move || Ok(*lock(&seen))), 100).unwrap();
@@ -135,7 +135,7 @@ async fn acceptance_stops_while_settling_still_has_room() {
     assert!(matches!(error, QueueError::Full { .. }), "{error}");
     let notice = message(8, 10, vec![leg("dsn", 0, &[0])]);
     queue.settle(Settled { notices: vec![notice], ..done(&claims[0]) }).await.unwrap();
-    *lock(&free) = 100;
+    *lock(&free) = 1_000_000;
     queue.accept(message(7, 10, vec![leg("a", 0, &[0])])).await.unwrap();
     assert_eq!(queue.depth().await.unwrap().messages, 2);
 }

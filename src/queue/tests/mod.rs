@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod file;
 mod full;
+mod journal;
 mod model;
 mod spool;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::content::CHUNK;
 use super::error::Fault;
 use super::*;
 use crate::config::Size;
@@ -79,6 +81,11 @@ fn message(n: u128, size: usize, legs: Vec<Leg>) -> NewMessage {
     }
 }
 
+/// Returns when the index has all that was acknowledged: nudges are given then.
+async fn indexed(queue: &Queue) {
+    queue.0.memory.progress.caught_up().await;
+}
+
 fn done(claim: &Claim) -> Settled {
     Settled {
         mid: claim.mid,
@@ -100,11 +107,12 @@ fn on(disk: &disk::Disk) -> Result<Queue, QueueError> {
 }
 
 fn with_probe(disk: &disk::Disk, probe: Probe, min_free: u64) -> Result<Queue, QueueError> {
-    let disk = disk.clone();
+    // Whoever attaches takes the disk from those before; opening the index anew takes nothing.
+    let backend = disk.attach();
     let parts = Parts {
+        medium: disk.folder(),
         opener: Box::new(move || {
-            let backend = disk.attach();
-            redb::Database::builder().set_cache_size(1 << 20).create_with_backend(backend).map_err(Fault::from)
+            redb::Database::builder().set_cache_size(1 << 20).create_with_backend(backend.clone()).map_err(Fault::from)
         }),
         probe,
         probe_every: Duration::ZERO,

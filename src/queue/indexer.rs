@@ -1,0 +1,232 @@
+//! The one thread that writes the index: applies what the journal has made durable, in its order.
+//!
+//! It takes whatever gathered while it applied what came before. Readers see each transaction at once; on disk it is with
+//! the next checkpoint, and what a crash takes of it is replayed from the journal. After a fault of the index its file is
+//! opened anew, at once and then once a second, and the journal replayed, until that works.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use redb::Database;
+use tracing::{error, info, warn};
+
+use super::Memory;
+use super::batch::{Batch, Effects, Lie};
+use super::bodies::Bodies;
+use super::error::Fault;
+use super::job::Entry;
+use super::journal::{Position, replay};
+use super::lease::lock;
+use super::medium::Medium;
+use super::recent::Message;
+use super::segments::Segments;
+use super::store::{Keep, Store, begin_write, position};
+use crate::mail::Mid;
+
+/// Entries of one transaction.
+const ENTRIES: usize = 4096;
+/// A checkpoint comes at the latest after so long, or so much of the journal: what a start after a crash has to replay.
+const EVERY: Duration = Duration::from_secs(1);
+const OCTETS: u64 = 32 << 20;
+
+/// A group that is durable in the journal.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) entries: Vec<Entry>,
+    pub(super) lie: Lie,
+    pub(super) recent: Vec<(Mid, Message)>,
+    /// Where the journal goes on behind it.
+    pub(super) next: Position,
+}
+
+pub(super) struct Indexer {
+    pub(super) store: Arc<Store>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) bodies: Arc<Bodies>,
+    pub(super) segments: Segments,
+    pub(super) groups: Receiver<Group>,
+    /// Pause between two tries to open the file anew.
+    pub(super) pause: Duration,
+    /// What the tables have of the journal.
+    pub(super) reached: Position,
+    /// The last checkpoint: its position and moment.
+    pub(super) kept: (Position, Instant),
+}
+
+impl Indexer {
+    pub(super) fn run(mut self) {
+        loop {
+            let due = EVERY.saturating_sub(self.kept.1.elapsed());
+            let first = if self.reached == self.kept.0 {
+                self.groups.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.groups.recv_timeout(due)
+            };
+            match first {
+                Ok(first) => self.take(first),
+                Err(RecvTimeoutError::Timeout) => self.checkpoint(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let written = self.reached.group > self.kept.0.group && self.kept.1.elapsed() >= EVERY;
+            if written || self.segments.since(self.kept.0, self.reached) >= OCTETS {
+                self.checkpoint();
+            }
+        }
+        // Where this fails, the next start replays the journal.
+        if self.reached != self.kept.0
+            && let Err(fault) = self.try_checkpoint()
+        {
+            warn!(error = %fault.writing(self.store.path()), "the queue's index is behind its journal: the next start mends it");
+        }
+        self.store.close();
+        // Readers hear that it is closed.
+        self.memory.progress.applied(u64::MAX);
+    }
+
+    /// Applies a group, and those that wait behind it.
+    fn take(&mut self, first: Group) {
+        let mut groups = vec![first];
+        let mut entries = groups[0].entries.len();
+        while entries < ENTRIES
+            && let Ok(group) = self.groups.try_recv()
+        {
+            entries += group.entries.len();
+            groups.push(group);
+        }
+        // After a replay what was in the channel is in the tables already.
+        groups.retain(|group| group.next.group > self.reached.group || group.entries.is_empty());
+        let Some(last) = groups.last().map(|group| group.next) else { return };
+        match self.store.with(|database| apply(database, &groups, last)) {
+            Ok(effects) => {
+                for (mid, message) in groups.into_iter().flat_map(|group| group.recent) {
+                    self.memory.recent.keep(mid, message);
+                }
+                self.publish(effects);
+                self.reached = last;
+                self.memory.progress.applied(last.group);
+            }
+            Err(fault) => self.mend(fault, last),
+        }
+    }
+
+    /// What the commit made true, before anybody hears of it.
+    fn publish(&mut self, effects: Effects) {
+        self.segments.count(&effects);
+        self.tell(effects);
+    }
+
+    fn tell(&self, effects: Effects) {
+        for (mid, place) in effects.gone {
+            self.memory.recent.forget(mid);
+            self.bodies.remove(mid, place);
+        }
+        for leg in effects.ended {
+            self.memory.leases.end(leg);
+        }
+        self.memory.nudges.give(effects.nudges);
+    }
+
+    fn checkpoint(&mut self) {
+        match self.try_checkpoint() {
+            Ok(()) => self.segments.tidy(&self.store, &self.bodies, &self.memory, self.reached),
+            Err(fault) => self.mend(fault, self.reached),
+        }
+    }
+
+    fn try_checkpoint(&mut self) -> Result<(), Fault> {
+        self.store.with(|database| keep(database, self.reached))?;
+        self.kept = (self.reached, Instant::now());
+        Ok(())
+    }
+
+    /// Opens the index anew and replays the journal up to what it had synced when this fault came; returns when that
+    /// worked, or when the queue is closed meanwhile.
+    fn mend(&mut self, fault: Fault, last: Position) {
+        let error = fault.writing(self.store.path());
+        error!(%error, "the queue's index was not written; nothing is lost: the journal has it");
+        self.store.take_out(error.to_string());
+        lock(&self.memory.refusal).index = Some(error);
+        self.memory.progress.applied(u64::MAX);
+        while !self.memory.progress.is_closing() {
+            match self.recover(last) {
+                Ok(()) => {
+                    info!("the queue's index is written again");
+                    break;
+                }
+                Err(fault) => {
+                    warn!(error = %fault.writing(self.store.path()), "the queue's index is still not written")
+                }
+            }
+            std::thread::sleep(self.pause);
+        }
+        lock(&self.memory.refusal).index = None;
+    }
+
+    fn recover(&mut self, last: Position) -> Result<(), Fault> {
+        let database = self.store.reopen()?;
+        let Recovered { mut reached, effects, .. } = recover(&database, &**self.bodies.medium(), Some(last))?;
+        if reached.group == last.group {
+            reached = last;
+        }
+        self.segments = Segments::load(&database, &self.bodies)?;
+        // Nobody reads before the index has all that was told, or what is settled would be claimed again.
+        self.memory.progress.applied(reached.group);
+        self.store.put(database);
+        (self.reached, self.kept) = (reached, (reached, Instant::now()));
+        // What was published before does no harm: an ended lease is never taken again, a nudge is only a hint.
+        for effects in effects {
+            self.tell(effects);
+        }
+        Ok(())
+    }
+}
+
+/// What came of a replay.
+pub(super) struct Recovered {
+    /// What the tables have now, durably.
+    pub(super) reached: Position,
+    /// Where new groups go.
+    pub(super) next: Position,
+    effects: Vec<Effects>,
+}
+
+/// Applies to an index what it lacks of the journal, and makes it durable.
+pub(super) fn recover(database: &Database, medium: &dyn Medium, until: Option<Position>) -> Result<Recovered, Fault> {
+    let from = position(database)?;
+    let (mut reached, mut effects) = (from, Vec::new());
+    let next = replay(medium, from, until, |group| {
+        let lie = Lie { segment: group.segment, offset: group.bodies };
+        let group = Group { entries: group.entries, lie, recent: Vec::new(), next: group.next };
+        reached = group.next;
+        effects.push(apply(database, std::slice::from_ref(&group), reached)?);
+        Ok(())
+    })?;
+    if reached != from {
+        keep(database, reached)?;
+    }
+    Ok(Recovered { reached, next, effects })
+}
+
+fn apply(database: &Database, groups: &[Group], last: Position) -> Result<Effects, Fault> {
+    let txn = begin_write(database, Keep::Seen)?;
+    let mut batch = Batch::new(&txn)?;
+    for group in groups {
+        let mut lie = group.lie;
+        for entry in &group.entries {
+            batch.apply(entry, &mut lie)?;
+        }
+    }
+    batch.reached(last)?;
+    let effects = batch.effects();
+    txn.commit()?;
+    Ok(effects)
+}
+
+/// Makes all that was applied durable.
+fn keep(database: &Database, reached: Position) -> Result<(), Fault> {
+    let txn = begin_write(database, Keep::Durable)?;
+    // A transaction that changes nothing would keep nothing.
+    Batch::new(&txn)?.reached(reached)?;
+    Ok(txn.commit()?)
+}

@@ -1,0 +1,66 @@
+//! The guard over the disk's room: acceptance stops while settling still has some.
+
+use std::io;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::lease::lock;
+
+/// Asks how much room the queue's disk has.
+pub(super) type Probe = Box<dyn Fn() -> io::Result<u64> + Send + Sync>;
+
+pub(super) struct Space {
+    probe: Probe,
+    /// What is kept back.
+    least: u64,
+    /// How long an answer of `probe` holds.
+    every: Duration,
+    /// The last answer, less what was taken since; `None`: it could not be told.
+    known: Mutex<Option<(Instant, Option<u64>)>>,
+}
+
+impl std::fmt::Debug for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Space").field("least", &self.least).finish_non_exhaustive()
+    }
+}
+
+impl Space {
+    pub(super) fn new(probe: Probe, least: u64, every: Duration) -> Self {
+        Self { probe, least, every, known: Mutex::new(None) }
+    }
+
+    /// Takes room for octets; the error says how much is left.
+    pub(super) fn take(&self, octets: usize) -> Result<(), String> {
+        let mut known = lock(&self.known);
+        let free = self.free(&mut known);
+        let Some(left) = free else { return Ok(()) };
+        let octets = octets as u64;
+        if *left < self.least.saturating_add(octets) {
+            return Err(format!("{left} octets are free, {} are kept back", self.least));
+        }
+        *left -= octets;
+        Ok(())
+    }
+
+    /// Little is left beyond what is kept back.
+    pub(super) fn is_short(&self) -> bool {
+        let mut known = lock(&self.known);
+        let least = self.least.saturating_mul(2);
+        self.free(&mut known).is_some_and(|free| *free < least)
+    }
+
+    fn free<'a>(&self, known: &'a mut Option<(Instant, Option<u64>)>) -> Option<&'a mut u64> {
+        let now = Instant::now();
+        if !known.is_some_and(|(at, _)| now.duration_since(at) < self.every) {
+            let free = (self.probe)();
+            if let Err(error) = &free {
+                warn!(%error, "the free space of the queue's disk cannot be told");
+            }
+            *known = Some((now, free.ok()));
+        }
+        known.as_mut().and_then(|(_, free)| free.as_mut())
+    }
+}
