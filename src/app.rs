@@ -25,6 +25,9 @@ use crate::{config::Secret, delivery};
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
 const QUEUE_CACHE: usize = 32 << 20;
 
+/// Threads for reads and writes that block: more would wait for the same disk, and each holds memory.
+const BLOCKING: usize = 32;
+
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Fails only where one is installed already, and then it is the same one.
@@ -36,6 +39,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
     let served = runtime.block_on(serve(config, queue.clone()));

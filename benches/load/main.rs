@@ -110,7 +110,7 @@ fn report(
         let last = arrivals.last(begin).unwrap_or(whole);
         let first = arrivals.first(begin).unwrap_or(whole);
         print!(" end_to_end_s={:.0} first_ms={:.0}", messages / last.as_secs_f64(), ms(first));
-        print!(" drain_s={:.0}", messages / last.saturating_sub(first).as_secs_f64().max(1e-9));
+        print!(" middle_s={:.0}", arrivals.middle_rate());
         print!(" missing={} duplicates={}", arrivals.missing(), arrivals.duplicates());
     }
     if let (Some(pid), Some(before)) = (options.pid, before) {

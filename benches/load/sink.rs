@@ -21,6 +21,9 @@ pub struct Arrivals {
     /// Microseconds since `base`; 0: none came.
     first: AtomicU64,
     last: AtomicU64,
+    /// When a tenth was there, and when nine tenths were.
+    tenth: AtomicU64,
+    ninth: AtomicU64,
 }
 
 impl Arrivals {
@@ -34,6 +37,8 @@ impl Arrivals {
             count: AtomicU64::new(0),
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
+            tenth: AtomicU64::new(0),
+            ninth: AtomicU64::new(0),
         }
     }
 
@@ -45,7 +50,13 @@ impl Arrivals {
         let _ = self.first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         if before < self.recipients && before + recipients >= self.recipients {
             self.last.store(now, Ordering::Relaxed);
-            self.whole.fetch_add(1, Ordering::Release);
+            let whole = self.whole.fetch_add(1, Ordering::Release) as usize + 1;
+            let tenth = self.seen.len() / 10;
+            if whole == tenth {
+                self.tenth.store(now, Ordering::Relaxed);
+            } else if whole == 9 * tenth {
+                self.ninth.store(now, Ordering::Relaxed);
+            }
         }
     }
 
@@ -71,6 +82,12 @@ impl Arrivals {
 
     pub fn last(&self, begin: Instant) -> Option<Duration> {
         self.at(&self.last, begin)
+    }
+
+    /// Messages a second between the first and the last tenth.
+    pub fn middle_rate(&self) -> f64 {
+        let micros = self.ninth.load(Ordering::Relaxed).saturating_sub(self.tenth.load(Ordering::Relaxed));
+        8.0 * (self.seen.len() / 10) as f64 / (micros.max(1) as f64 / 1e6)
     }
 
     fn at(&self, at: &AtomicU64, begin: Instant) -> Option<Duration> {

@@ -241,7 +241,7 @@ impl<Q: Backlog> Desk<Q> {
             return None;
         };
         info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");
-        let content = NewContent::Memory(vec![report.content]);
+        let content = NewContent::Memory(report.content);
         Some(NewMessage { mid, envelope: report.envelope, legs: vec![leg], content })
     }
 

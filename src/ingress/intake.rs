@@ -20,10 +20,9 @@ use crate::smtp::reply::Reply;
 use crate::smtp::server::Transaction;
 
 /// Bodies up to this size stay in memory until the queue writes them.
-const IN_MEMORY: u64 = 128 * 1024;
-/// Pieces below this size are gathered: a slice of three octets would hold on to the whole buffer that it was read into.
-const SMALL: usize = 2048;
-const GATHER: usize = 64 * 1024;
+const IN_MEMORY: usize = 128 * 1024;
+/// Room for a body before its size is known.
+const USUAL: usize = 4 * 1024;
 
 /// One message on its way in.
 pub(super) struct Intake {
@@ -43,12 +42,11 @@ enum Stage {
 struct Body {
     header: HeaderSection,
     sink: Sink,
-    small: BytesMut,
     size: u64,
 }
 
 enum Sink {
-    Memory(Vec<Bytes>),
+    Memory(BytesMut),
     Spool(Spool),
 }
 
@@ -108,12 +106,10 @@ impl Intake {
         };
         let header = head::assemble(&head.section, &received, &deps.hostname).map_err(of_head)?;
         self.envelope.header_size = u32::try_from(header.octets().len()).unwrap_or(u32::MAX);
-        let mut body = Body {
-            sink: Sink::Memory(vec![header.octets().clone()]),
-            size: header.octets().len() as u64,
-            header,
-            small: BytesMut::new(),
-        };
+        let mut gathered = BytesMut::with_capacity(header.octets().len() + head.body.len().max(USUAL));
+        gathered.extend_from_slice(header.octets());
+        let size = gathered.len() as u64;
+        let mut body = Body { sink: Sink::Memory(gathered), size, header };
         body.write(deps, self.mid, head.body).await.map_err(|error| of_queue(&error))?;
         self.stage = Stage::Body(Box::new(body));
         Ok(())
@@ -183,57 +179,26 @@ impl Intake {
 impl Body {
     async fn write(&mut self, deps: &Deps, mid: Mid, octets: Bytes) -> Result<(), QueueError> {
         self.size += octets.len() as u64;
-        if octets.len() < SMALL {
-            self.small.extend_from_slice(&octets);
-            if self.small.len() < GATHER {
-                return Ok(());
-            }
-            return self.flush(deps, mid).await;
-        }
-        self.flush(deps, mid).await?;
-        self.pass(deps, mid, octets).await
-    }
-
-    async fn flush(&mut self, deps: &Deps, mid: Mid) -> Result<(), QueueError> {
-        if self.small.is_empty() {
-            return Ok(());
-        }
-        let small = self.small.split().freeze();
-        self.pass(deps, mid, small).await
-    }
-
-    async fn pass(&mut self, deps: &Deps, mid: Mid, octets: Bytes) -> Result<(), QueueError> {
-        match &mut self.sink {
+        let gathered = match &mut self.sink {
             Sink::Spool(spool) => return spool.write(octets).await,
-            Sink::Memory(pieces) => pieces.push(octets),
-        }
-        let in_body = self.size.saturating_sub(self.header.octets().len() as u64);
-        if in_body > IN_MEMORY
-            && let Sink::Memory(pieces) = std::mem::replace(&mut self.sink, Sink::Spool(deps.queue.spool(mid)))
-            && let Sink::Spool(spool) = &mut self.sink
-        {
-            for piece in pieces {
-                spool.write(piece).await?;
-            }
+            // Copied, so that the buffer into which the connection reads is free again.
+            Sink::Memory(gathered) => gathered,
+        };
+        gathered.extend_from_slice(&octets);
+        if gathered.len() > self.header.octets().len() + IN_MEMORY {
+            let gathered = std::mem::take(gathered).freeze();
+            let mut spool = deps.queue.spool(mid);
+            let written = spool.write(gathered).await;
+            self.sink = Sink::Spool(spool);
+            return written;
         }
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<NewContent, QueueError> {
-        let small = self.small.split().freeze();
+    async fn finish(self) -> Result<NewContent, QueueError> {
         match self.sink {
-            Sink::Memory(mut pieces) => {
-                if !small.is_empty() {
-                    pieces.push(small);
-                }
-                Ok(NewContent::Memory(pieces))
-            }
-            Sink::Spool(mut spool) => {
-                if !small.is_empty() {
-                    spool.write(small).await?;
-                }
-                spool.finish().await.map(NewContent::Spooled)
-            }
+            Sink::Memory(gathered) => Ok(NewContent::Memory(gathered.freeze())),
+            Sink::Spool(spool) => spool.finish().await.map(NewContent::Spooled),
         }
     }
 }

@@ -26,6 +26,8 @@ use crate::mail::Mid;
 
 /// Entries of one transaction.
 const ENTRIES: usize = 4096;
+/// Transactions keep this distance: one of ten groups costs little more than one of one.
+const PACE: Duration = Duration::from_millis(2);
 /// A checkpoint comes at the latest after so long, or so much of the journal: what a start after a crash has to replay.
 const EVERY: Duration = Duration::from_secs(1);
 const OCTETS: u64 = 32 << 20;
@@ -52,6 +54,8 @@ pub(super) struct Indexer {
     pub(super) reached: Position,
     /// The last checkpoint: its position and moment.
     pub(super) kept: (Position, Instant),
+    /// When the last transaction began.
+    pub(super) taken: Instant,
 }
 
 impl Indexer {
@@ -86,6 +90,8 @@ impl Indexer {
 
     /// Applies a group, and those that wait behind it.
     fn take(&mut self, first: Group) {
+        std::thread::sleep(PACE.saturating_sub(self.taken.elapsed()));
+        self.taken = Instant::now();
         let mut groups = vec![first];
         let mut entries = groups[0].entries.len();
         while entries < ENTRIES

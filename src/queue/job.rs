@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -141,7 +141,7 @@ impl Contents {
         let NewMessage { mid, envelope, legs, content } = message;
         let record = encode(&envelope);
         let body = match content {
-            NewContent::Memory(pieces) => self.take(mid, envelope, one(&pieces)),
+            NewContent::Memory(octets) => self.take(mid, envelope, octets),
             NewContent::Spooled(spooled) => match spooled.into_parts() {
                 (Some(ahead), _) => {
                     self.ahead.push(ahead);
@@ -197,12 +197,4 @@ fn prepare_legs(legs: Vec<Leg>) -> Vec<PreparedLeg> {
         lane: leg.lane,
     };
     legs.into_iter().filter(|leg| !leg.recipients.is_empty()).map(prepare).collect()
-}
-
-/// The pieces as one. Copied: a piece may be a small part of a large buffer, which the memory of recent messages must not
-/// keep alive.
-fn one(pieces: &[Bytes]) -> Bytes {
-    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
-    whole.freeze()
 }

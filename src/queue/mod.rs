@@ -176,6 +176,7 @@ impl Queue {
             pause,
             reached,
             kept: (reached, Instant::now()),
+            taken: Instant::now(),
         };
         let opening = |error| Fault::io(error).opening(&options.path);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -240,8 +241,15 @@ impl Queue {
     /// Leases up to `most` legs of a lane that are due at `now`, oldest due first, those under lease left out. Dropped,
     /// it gives back what it leased.
     pub async fn claim(&self, lane: &Lane, now: Timestamp, most: usize) -> Result<Claimed, QueueError> {
-        let (memory, lane) = (self.memory(), lane.clone());
-        let (claimed, taken) = self.read(move |store| reader::claim(store, &memory, &lane, now, most)).await?;
+        let (queue, lane) = (self.clone(), lane.clone());
+        // What is not in the index yet is not waited for: its lane is nudged when it is.
+        let claim = move || {
+            let Inner { store, memory, bodies, .. } = &*queue.0;
+            let claimed = reader::claim(store, memory, &lane, now, most)?;
+            reader::warm(store, memory, bodies, &claimed.0.claims)?;
+            Ok(claimed)
+        };
+        let (claimed, taken) = self.reading(claim).await?;
         taken.hand_over();
         Ok(claimed)
     }

@@ -78,8 +78,8 @@ pub struct NewMessage {
 /// Content on its way in.
 #[derive(Debug)]
 pub enum NewContent {
-    /// All of it, in pieces.
-    Memory(Vec<Bytes>),
+    /// All of it, in a buffer of its own: the memory of recent messages keeps it for a while.
+    Memory(Bytes),
     /// Written ahead of the acceptance by a `Spool`.
     Spooled(Spooled),
 }

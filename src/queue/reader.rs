@@ -7,12 +7,17 @@ use std::sync::Arc;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata};
 use tracing::error;
 
+use super::bodies::Bodies;
 use super::error::Fault;
 use super::lease::{LegId, Taken};
+use super::recent::Message;
 use super::store::Store;
 use super::tables::{COUNTERS, DUE, LEGS, LegKey, MESSAGES, Place, at, decode, lane_key, lane_of};
 use super::{Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegState, Listed, Memory};
 use crate::mail::{Envelope, Mid, Timestamp};
+
+/// Contents up to this size are read ahead.
+const WARM: u32 = 64 << 10;
 
 /// Skips from lane to lane through the due index: as many steps as there are lanes, whatever waits in them.
 pub(super) fn lanes(store: &Store) -> Result<Vec<LaneDue>, Fault> {
@@ -60,6 +65,34 @@ pub(super) fn claim(
         Ok(claims)
     })?;
     Ok((Claimed { claims, next_due }, taken))
+}
+
+/// Reads the small contents of claims into the memory of recent messages: one after the other as they lie, instead of
+/// each on its own when its attempt begins. What cannot be read is told to the attempt.
+pub(super) fn warm(store: &Store, memory: &Memory, bodies: &Bodies, claims: &[Claim]) -> Result<(), Fault> {
+    let cold = claims.iter().filter(|claim| memory.recent.find(claim.mid).is_none());
+    let cold: Vec<(Mid, &Arc<Envelope>)> = cold.map(|claim| (claim.mid, &claim.envelope)).collect();
+    if cold.is_empty() {
+        return Ok(());
+    }
+    let places = store.read(|txn| {
+        let messages = txn.open_table(MESSAGES)?;
+        let place = |mid: Mid| match messages.get(mid.bits())? {
+            Some(row) => Ok(Place::split(row.value()).ok().map(|(place, _)| place)),
+            None => Ok::<_, Fault>(None),
+        };
+        cold.iter().map(|(mid, _)| place(*mid)).collect::<Result<Vec<_>, _>>()
+    })?;
+    for ((mid, envelope), place) in cold.into_iter().zip(places) {
+        if let Some(Place::Segment { segment, offset, size, crc }) = place
+            && size <= WARM
+            && u64::from(size) == envelope.size
+            && let Ok(content) = bodies.whole(mid, segment, offset, size, crc)
+        {
+            memory.recent.keep(mid, Message { envelope: envelope.clone(), content });
+        }
+    }
+    Ok(())
 }
 
 type Candidates = Vec<(LegId, Timestamp)>;

@@ -83,7 +83,7 @@ async fn the_real_queue_is_emptied_across_an_outage_and_a_restart() {
             header_size: 29,
             size: CONTENT.len() as u64,
         };
-        let content = NewContent::Memory(vec![Bytes::from_static(CONTENT)]);
+        let content = NewContent::Memory(Bytes::from_static(CONTENT));
         queue.accept(NewMessage { mid, envelope, legs, content }).await.unwrap();
         accepted.insert(mid);
         if n == 150 {

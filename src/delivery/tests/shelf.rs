@@ -41,9 +41,8 @@ impl Shelf {
     }
 
     pub fn accept(&self, message: NewMessage) {
-        let NewContent::Memory(pieces) = message.content else { panic!("content in memory is all there is here") };
+        let NewContent::Memory(content) = message.content else { panic!("content in memory is all there is here") };
         let mut inner = self.lock();
-        let content = pieces.iter().flatten().copied().collect::<Vec<u8>>().into();
         assert!(inner.messages.insert(message.mid, (Arc::new(message.envelope), content)).is_none());
         for (number, leg) in message.legs.into_iter().enumerate() {
             inner.insert(message.mid, u32::try_from(number).unwrap(), leg);

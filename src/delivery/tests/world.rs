@@ -192,7 +192,7 @@ impl World {
             }
         }
         self.accepted += envelope.recipients.len() as u64;
-        let content = NewContent::Memory(vec![Bytes::from_static(CONTENT)]);
+        let content = NewContent::Memory(Bytes::from_static(CONTENT));
         self.shelf.accept(NewMessage { mid, envelope, legs, content });
         mid
     }

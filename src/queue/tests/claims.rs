@@ -24,19 +24,19 @@ async fn claims_are_of_one_lane_in_due_order_and_never_twice() {
     ])
     .await;
     let a = lane("a");
-    let early = queue.claim(&a, t(2), 10).await.unwrap();
+    let early = claim_due(&queue, &a, t(2), 10).await.unwrap();
     assert!(early.claims.is_empty());
     assert_eq!(early.next_due, Some(t(3)));
-    let two = queue.claim(&a, t(50), 2).await.unwrap();
+    let two = claim_due(&queue, &a, t(50), 2).await.unwrap();
     assert_eq!((ids(&two.claims), two.next_due), (vec![(2, 0), (3, 0)], Some(t(9))));
-    let rest = queue.claim(&a, t(50), 2).await.unwrap();
+    let rest = claim_due(&queue, &a, t(50), 2).await.unwrap();
     assert_eq!((ids(&rest.claims), rest.next_due), (vec![(1, 0)], Some(t(100))));
     assert!(queue.claim_one(mid(1), 0).await.unwrap().is_none(), "it is under lease");
     assert_eq!(ids(&[queue.claim_one(mid(3), 1).await.unwrap().unwrap()]), [(3, 1)]);
-    let none = queue.claim(&a, t(1000), 2).await.unwrap();
+    let none = claim_due(&queue, &a, t(1000), 2).await.unwrap();
     assert_eq!((ids(&none.claims), none.next_due), (vec![], None));
     queue.release(mid(3), 0);
-    assert_eq!(ids(&queue.claim(&a, t(50), 2).await.unwrap().claims), [(3, 0)]);
+    assert_eq!(ids(&claim_due(&queue, &a, t(50), 2).await.unwrap().claims), [(3, 0)]);
 }
 
 #[tokio::test]
@@ -45,10 +45,10 @@ async fn a_lane_is_nudged_by_what_comes_and_what_comes_back() {
     assert_eq!(queue.nudged().await, [LaneDue { lane: lane("a"), due: t(4) }]);
     let claim = queue.claim_one(mid(1), 1).await.unwrap().unwrap();
     queue.release(claim.mid, claim.number);
-    let claim = queue.claim(&lane("a"), t(4), 5).await.unwrap().claims.remove(0);
+    let claim = claim_due(&queue, &lane("a"), t(4), 5).await.unwrap().claims.remove(0);
     queue.release(claim.mid, claim.number);
     assert_eq!(queue.nudged().await, [LaneDue { lane: lane("a"), due: t(4) }], "and nothing for what is held");
-    let claim = queue.claim(&lane("a"), t(4), 5).await.unwrap().claims.remove(0);
+    let claim = claim_due(&queue, &lane("a"), t(4), 5).await.unwrap().claims.remove(0);
     queue.settle(Settled { legs: vec![leg("b/c.example", 70, &[0])], ..done(&claim) }).await.unwrap();
     indexed(&queue).await;
     assert_eq!(queue.nudged().await, [LaneDue { lane: lane("b/c.example"), due: t(70) }]);
@@ -57,7 +57,7 @@ async fn a_lane_is_nudged_by_what_comes_and_what_comes_back() {
 #[tokio::test]
 async fn a_leg_is_settled_in_parts() {
     let queue = queue_with(vec![vec![leg("a", 0, &[0, 1, 2])]]).await;
-    let claim = queue.claim(&lane("a"), t(0), 1).await.unwrap().claims.remove(0);
+    let claim = claim_due(&queue, &lane("a"), t(0), 1).await.unwrap().claims.remove(0);
     let part = Settled { recipients: vec![1], legs: vec![leg("b", 9, &[1])], ..done(&claim) };
     queue.settle(part).await.unwrap();
     assert!(queue.claim_one(claim.mid, 0).await.unwrap().is_none(), "two recipients are under way still");
@@ -76,7 +76,7 @@ async fn a_dropped_claim_leases_nothing() {
     let queue = queue_with(vec![vec![leg("a", 0, &[0])]]).await;
     for _ in 0..20 {
         let a = lane("a");
-        let mut claim = Box::pin(queue.claim(&a, t(0), 1));
+        let mut claim = Box::pin(claim_due(&queue, &a, t(0), 1));
         // Polled once, the read is under way; then nobody wants it any more. Where it was that fast, it is given back.
         if let std::task::Poll::Ready(claimed) = futures_util::poll!(&mut claim) {
             claimed.unwrap().claims.iter().for_each(|claim| queue.release(claim.mid, claim.number));
@@ -84,7 +84,7 @@ async fn a_dropped_claim_leases_nothing() {
         drop(claim);
     }
     loop {
-        let mut claimed = queue.claim(&lane("a"), t(0), 1).await.unwrap();
+        let mut claimed = claim_due(&queue, &lane("a"), t(0), 1).await.unwrap();
         match claimed.claims.pop() {
             Some(_) => break,
             // A dropped read that still runs: its lease comes back with a nudge.
@@ -116,7 +116,7 @@ async fn many_tasks_never_get_the_same_leg() {
             tokio::spawn(async move {
                 let mut mine = Vec::new();
                 loop {
-                    let claimed = queue.claim(&lane("a"), t(0), 3).await.unwrap();
+                    let claimed = claim_due(&queue, &lane("a"), t(0), 3).await.unwrap();
                     if claimed.claims.is_empty() {
                         return mine;
                     }

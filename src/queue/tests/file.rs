@@ -25,7 +25,7 @@ async fn what_was_accepted_is_there_after_a_restart() {
     lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
     assert_eq!(lanes, [LaneDue { lane: lane("mx/b.example"), due: t(5) }, LaneDue { lane: lane("ses"), due: t(3) }]);
     assert_eq!(queue.depth().await.unwrap(), Depth { messages: 4, waiting: 8, held: 4 });
-    let claimed = queue.claim(&lane("ses"), t(3), 10).await.unwrap();
+    let claimed = claim_due(&queue, &lane("ses"), t(3), 10).await.unwrap();
     assert_eq!(claimed.claims.len(), 4);
     for claim in &claimed.claims {
         let n = claim.mid.bits() - mid(0).bits();
@@ -143,7 +143,7 @@ async fn counters_and_notices_are_written_with_the_settlement() {
     let disk = disk::Disk::default();
     let queue = on(&disk).unwrap();
     queue.accept(message(1, 100, vec![leg("x", 0, &[0, 1])])).await.unwrap();
-    let claim = queue.claim(&lane("x"), t(0), 1).await.unwrap().claims.remove(0);
+    let claim = claim_due(&queue, &lane("x"), t(0), 1).await.unwrap().claims.remove(0);
     let counter = Counter { since: t(1), count: 7 };
     let settled = Settled {
         notices: vec![message(2, 300, vec![leg("dsn", 4, &[0])])],

@@ -7,7 +7,7 @@ async fn claimed(queue: &Queue, count: u128) -> Vec<Claim> {
     for n in 1..=count {
         queue.accept(message(n, 3000, vec![leg("a", 0, &[0, 1])])).await.unwrap();
     }
-    queue.claim(&lane("a"), t(0), 100).await.unwrap().claims
+    claim_due(&queue, &lane("a"), t(0), 100).await.unwrap().claims
 }
 
 /// Accepts until the queue takes it again: what a client does that is told 4yz.
@@ -96,7 +96,7 @@ async fn a_commit_of_unknown_fate_counts_once() {
             let listed = queue.message(claims[0].mid).await.unwrap().unwrap();
             let legs: Vec<_> = listed.legs.iter().map(|(n, leg, _)| (*n, leg.recipients.len())).collect();
             assert_eq!(legs, [(0, 1), (1, 1)], "lying {lying}, syncs {syncs}");
-            assert_eq!(queue.claim(&lane("dsn"), t(0), 9).await.unwrap().claims.len(), 1);
+            assert_eq!(claim_due(&queue, &lane("dsn"), t(0), 9).await.unwrap().claims.len(), 1);
             queue.close().await;
             crash::tables_agree(&disk, syncs);
         }
@@ -154,5 +154,5 @@ async fn closing_a_broken_queue_ends() {
     settled.unwrap_err();
     disk.leave_room(None);
     let queue = on(&disk).unwrap();
-    assert_eq!(queue.claim(&lane("a"), t(0), 9).await.unwrap().claims.len(), 1, "it is due again");
+    assert_eq!(claim_due(&queue, &lane("a"), t(0), 9).await.unwrap().claims.len(), 1, "it is due again");
 }

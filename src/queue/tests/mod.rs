@@ -77,13 +77,19 @@ fn message(n: u128, size: usize, legs: Vec<Leg>) -> NewMessage {
         mid: mid(n),
         envelope: envelope(size as u64, header_size, recipients),
         legs,
-        content: NewContent::Memory(vec![content]),
+        content: NewContent::Memory(content),
     }
 }
 
 /// Returns when the index has all that was acknowledged: nudges are given then.
 async fn indexed(queue: &Queue) {
     queue.0.memory.progress.caught_up().await;
+}
+
+/// A claim that sees what was acknowledged before it.
+async fn claim_due(queue: &Queue, lane: &Lane, now: Timestamp, most: usize) -> Result<Claimed, QueueError> {
+    indexed(queue).await;
+    queue.claim(lane, now, most).await
 }
 
 fn done(claim: &Claim) -> Settled {
