@@ -7,7 +7,7 @@ async fn claimed(queue: &Queue, count: u128) -> Vec<Claim> {
     for n in 1..=count {
         queue.accept(message(n, 3000, vec![leg("a", 0, &[0, 1])])).await.unwrap();
     }
-    claim_due(&queue, &lane("a"), t(0), 100).await.unwrap().claims
+    claim_due(queue, &lane("a"), t(0), 100).await.unwrap().claims
 }
 
 /// Accepts until the queue takes it again: what a client does that is told 4yz.

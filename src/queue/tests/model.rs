@@ -100,7 +100,7 @@ async fn take(queue: &Queue, model: &mut Model, step: Step) {
         }
         Step::Claim { lane: at, now, most } => {
             let expected = model.claim(&lane(LANES[at]), t(now), most);
-            let claimed = claim_due(&queue, &lane(LANES[at]), t(now), most).await.unwrap();
+            let claimed = claim_due(queue, &lane(LANES[at]), t(now), most).await.unwrap();
             let ids = claimed.claims.iter().map(|claim| (claim.mid, claim.number)).collect();
             assert_eq!((ids, claimed.next_due), expected);
             for claim in claimed.claims {
