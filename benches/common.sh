@@ -53,9 +53,9 @@ wait_for_port() {
 
 SINK=$(port)
 
-# Waypost with a configuration of its own: all mail to the sink. NAME BINARY [FURTHER KEYS OF THE QUEUE]
-start_waypost() {
-    local name=$1 binary=$2 keys=${3:-} conf=$WORK/$1
+# A configuration: all mail to the sink. NAME [FURTHER KEYS OF THE QUEUE]
+configure_waypost() {
+    local name=$1 keys=${2:-} conf=$WORK/$1
     [ -n "${ports[$name]:-}" ] || ports[$name]=$(port)
     mkdir -p "$conf/routes" "$conf/providers"
     cat >"$conf/waypost.yaml" <<END
@@ -68,6 +68,12 @@ END
     printf 'routes:\n  - {name: all, deliver: [sink]}\n' >"$conf/routes/all.yaml"
     printf 'providers:\n  - {name: sink, transport: smtp, host: 127.0.0.1, port: %s, tls: none, concurrency: 100}\n' "$SINK" \
         >"$conf/providers/sink.yaml"
+}
+
+# NAME BINARY [FURTHER KEYS OF THE QUEUE]
+start_waypost() {
+    local name=$1 binary=$2 conf=$WORK/$1
+    configure_waypost "$name" "${3:-}"
     (cd "$conf" && exec "$binary" run --config "$conf") >>"$WORK/$name.log" 2>&1 &
     pids[$name]=$!
     wait_for_port "${ports[$name]}"

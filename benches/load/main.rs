@@ -6,8 +6,10 @@
 //! ```
 //!
 //! The relay must hand all its mail to `--listen`. Without `--listen` nothing is awaited (a backlog is built); without
-//! `--to` the sink alone runs until it has `--messages` (a backlog drains). Prints one line of `key=value`.
+//! `--to` the sink alone runs until it has `--messages` (a backlog drains). With `--kills` it starts the relay itself, from
+//! the command behind `--`, and kills it as often. Prints one line of `key=value`.
 
+mod kill;
 mod processes;
 mod sink;
 mod source;
@@ -46,35 +48,49 @@ struct Options {
     /// Seconds without any arrival after which the rest is given up.
     #[arg(long, default_value_t = 60)]
     patience: u64,
+    /// Rounds that end with a kill -9, at most `--span` milliseconds after the start.
+    #[arg(long)]
+    kills: Option<u32>,
+    #[arg(long, default_value_t = 400)]
+    span: u64,
+    /// The command that starts the relay.
+    #[arg(last = true)]
+    relay: Vec<String>,
+    #[arg(skip)]
+    arrivals: Option<Arc<sink::Arrivals>>,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() {
-    let options = Options::parse();
-    let arrivals = options.listen.map(|listen| {
+    let mut options = Options::parse();
+    options.arrivals = options.listen.map(|listen| {
         let arrivals = Arc::new(sink::Arrivals::new(options.first, options.messages, options.recipients));
         let theirs = arrivals.clone();
         let listener = std::net::TcpListener::bind(listen).unwrap_or_else(|error| panic!("{listen}: {error}"));
         std::thread::spawn(move || sink::run(listener, &theirs));
         arrivals
     });
+    if let Some(rounds) = options.kills {
+        std::process::exit(i32::from(!kill::run(&options, rounds, &options.relay)));
+    }
     let before = options.pid.map(processes::cpu);
     let begin = Instant::now();
     let sent = options.to.map(|to| source::run(to, &options));
     let accepted = begin.elapsed();
-    if let Some(arrivals) = &arrivals {
-        wait(arrivals, Duration::from_secs(options.patience));
+    let arrivals = options.arrivals.as_deref();
+    if let Some(arrivals) = arrivals {
+        wait(Duration::from_secs(options.patience), arrivals, || arrivals.complete());
     }
     let whole = begin.elapsed();
-    report(&options, begin, accepted, whole, sent, arrivals.as_deref(), before);
+    report(&options, begin, accepted, whole, sent, arrivals, before);
 }
 
 /// Until all are there, or none came for so long.
-fn wait(arrivals: &sink::Arrivals, patience: Duration) {
+fn wait(patience: Duration, arrivals: &sink::Arrivals, complete: impl Fn() -> bool) {
     let (mut seen, mut since) = (0, Instant::now());
-    while !arrivals.complete() {
+    while !complete() {
         std::thread::sleep(Duration::from_millis(2));
         let now = arrivals.count();
         if now != seen {

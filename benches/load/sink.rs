@@ -16,6 +16,10 @@ pub struct Arrivals {
     first_number: u32,
     recipients: u32,
     seen: Vec<AtomicU32>,
+    /// In which round each came first.
+    rounds: Vec<AtomicU32>,
+    round: AtomicU32,
+    unexplained: AtomicU32,
     whole: AtomicU32,
     count: AtomicU64,
     /// Microseconds since `base`; 0: none came.
@@ -33,6 +37,9 @@ impl Arrivals {
             first_number: first,
             recipients,
             seen: (0..messages).map(|_| AtomicU32::new(0)).collect(),
+            rounds: (0..messages).map(|_| AtomicU32::new(0)).collect(),
+            round: AtomicU32::new(0),
+            unexplained: AtomicU32::new(0),
             whole: AtomicU32::new(0),
             count: AtomicU64::new(0),
             first: AtomicU64::new(0),
@@ -43,8 +50,15 @@ impl Arrivals {
     }
 
     fn came(&self, number: u32, recipients: u32) {
-        let Some(seen) = number.checked_sub(self.first_number).and_then(|n| self.seen.get(n as usize)) else { return };
+        let Some(index) = number.checked_sub(self.first_number).map(|n| n as usize) else { return };
+        let (Some(seen), Some(first)) = (self.seen.get(index), self.rounds.get(index)) else { return };
         let before = seen.fetch_add(recipients, Ordering::Relaxed);
+        let round = self.round.load(Ordering::Relaxed);
+        if before == 0 {
+            first.store(round, Ordering::Relaxed);
+        } else if before >= self.recipients && first.load(Ordering::Relaxed) == round {
+            self.unexplained.fetch_add(1, Ordering::Relaxed);
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
         let now = self.base.elapsed().as_micros() as u64 + 1;
         let _ = self.first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
@@ -58,6 +72,20 @@ impl Arrivals {
                 self.ninth.store(now, Ordering::Relaxed);
             }
         }
+    }
+
+    /// A kill came: what arrives from now on was sent after it, or was on its way.
+    pub fn begin_round(&self, round: u32) {
+        self.round.store(round, Ordering::Relaxed);
+    }
+
+    pub fn has(&self, number: u32) -> bool {
+        self.seen.get(number as usize).is_some_and(|seen| seen.load(Ordering::Relaxed) >= self.recipients)
+    }
+
+    /// Messages that came twice between two kills.
+    pub fn unexplained(&self) -> u32 {
+        self.unexplained.load(Ordering::Relaxed)
     }
 
     pub fn complete(&self) -> bool {

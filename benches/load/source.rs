@@ -3,7 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +17,52 @@ pub struct Sent {
     pub refused: u32,
     /// From the end of the content to its reply, of each message.
     pub latencies: Vec<Duration>,
+}
+
+/// Sends until the relay is gone; gives the numbers of those that were acknowledged.
+pub fn until_broken(to: SocketAddr, options: &Options, next: &Arc<AtomicU32>) -> JoinHandle<Vec<u32>> {
+    let (next, message, sessions, most) = (next.clone(), Message::new(options), options.sessions, options.messages);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let message = Rc::new(message);
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let sessions: Vec<_> = (0..sessions)
+                .map(|_| {
+                    let (next, message) = (next.clone(), message.clone());
+                    tokio::task::spawn_local(async move {
+                        let mut acknowledged = Vec::new();
+                        // The end of a session is the kill.
+                        let _ = send_until(to, &next, most, &message, |n| acknowledged.push(n)).await;
+                        acknowledged
+                    })
+                })
+                .collect();
+            let mut all = Vec::new();
+            for session in sessions {
+                all.extend(session.await.expect("no session panics"));
+            }
+            all
+        })
+    })
+}
+
+async fn send_until(
+    to: SocketAddr,
+    next: &AtomicU32,
+    most: u32,
+    message: &Message,
+    mut acknowledged: impl FnMut(u32),
+) -> io::Result<()> {
+    let mut wire = Wire::open(to).await?;
+    loop {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        if n >= most {
+            return Ok(());
+        }
+        if wire.send(message, n, &mut None).await? == 250 {
+            acknowledged(n);
+        }
+    }
 }
 
 pub fn run(to: SocketAddr, options: &Options) -> Sent {
@@ -45,31 +93,16 @@ async fn session(
     messages: u32,
     message: Rc<Message>,
 ) -> io::Result<Sent> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    let mut wire = Wire { stream, buffer: Vec::with_capacity(4096), at: 0 };
+    let mut wire = Wire::open(to).await?;
     let mut sent = Sent { refused: 0, latencies: Vec::new() };
-    wire.reply().await?;
-    wire.stream.write_all(b"EHLO load.example\r\n").await?;
-    wire.reply().await?;
     loop {
         let n = next.fetch_add(1, Ordering::Relaxed);
         if n >= messages {
             break;
         }
-        wire.stream.write_all(&message.envelope).await?;
-        let mut taken = wire.reply().await? == 250;
-        for _ in 0..message.recipients {
-            taken &= wire.reply().await? == 250;
-        }
-        taken &= wire.reply().await? == 354;
-        if !taken {
-            return Err(io::Error::other("an envelope was refused"));
-        }
-        wire.stream.write_all(&message.content(first + n)).await?;
-        let begin = Instant::now();
-        match wire.reply().await? {
-            250 => sent.latencies.push(begin.elapsed()),
+        let mut latency = None;
+        match wire.send(&message, first + n, &mut latency).await? {
+            250 => sent.latencies.extend(latency),
             _ => sent.refused += 1,
         }
     }
@@ -120,6 +153,34 @@ struct Wire {
 }
 
 impl Wire {
+    async fn open(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        let mut wire = Self { stream, buffer: Vec::with_capacity(4096), at: 0 };
+        wire.reply().await?;
+        wire.stream.write_all(b"EHLO load.example\r\n").await?;
+        wire.reply().await?;
+        Ok(wire)
+    }
+
+    /// One transaction; the code of its last reply, and how long that took.
+    async fn send(&mut self, message: &Message, number: u32, latency: &mut Option<Duration>) -> io::Result<u16> {
+        self.stream.write_all(&message.envelope).await?;
+        let mut taken = self.reply().await? == 250;
+        for _ in 0..message.recipients {
+            taken &= self.reply().await? == 250;
+        }
+        taken &= self.reply().await? == 354;
+        if !taken {
+            return Err(io::Error::other("an envelope was refused"));
+        }
+        self.stream.write_all(&message.content(number)).await?;
+        let begin = Instant::now();
+        let code = self.reply().await?;
+        *latency = Some(begin.elapsed());
+        Ok(code)
+    }
+
     /// The code of the next reply.
     async fn reply(&mut self) -> io::Result<u16> {
         loop {

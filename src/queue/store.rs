@@ -41,24 +41,36 @@ impl fmt::Debug for Store {
 /// The opener of a queue's file.
 pub(super) fn file_opener(path: PathBuf, cache: usize) -> Opener {
     Box::new(move || {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder {
-            std::fs::create_dir_all(folder).map_err(Fault::io)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(Fault::io)?;
+        if std::fs::metadata(&path).map_or(true, |found| found.len() == 0) {
+            create(&path, cache)?;
+            os::sync_folder(folder).map_err(Fault::io)?;
         }
-        let file = os::open_private(&path).map_err(Fault::io)?;
-        let new = file.metadata().map_err(Fault::io)?.len() == 0;
-        let backend = FileBackend::new(file)?;
-        // redb checks what it reads at opening, yet a file altered from outside may still trip one of its assertions.
-        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            Database::builder().set_cache_size(cache).create_with_backend(backend)
-        }))
-        .map_err(|_| Fault::Damaged("it is damaged, or no queue (reading it failed)".to_owned()))?;
-        let database = opened?;
-        if new {
-            os::sync_folder(folder.unwrap_or(Path::new("."))).map_err(Fault::io)?;
-        }
-        Ok(database)
+        open(&path, cache)
     })
+}
+
+/// Makes the file beside its place first: a start that is cut off leaves nothing there that is no queue.
+fn create(path: &Path, cache: usize) -> Result<(), Fault> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Fault::io(error)),
+        _ => {}
+    }
+    prepare(&open(Path::new(&new), cache)?)?;
+    std::fs::rename(&new, path).map_err(Fault::io)
+}
+
+fn open(path: &Path, cache: usize) -> Result<Database, Fault> {
+    let backend = FileBackend::new(os::open_private(path).map_err(Fault::io)?)?;
+    // redb checks what it reads at opening, yet a file altered from outside may still trip one of its assertions.
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        Database::builder().set_cache_size(cache).create_with_backend(backend)
+    }))
+    .map_err(|_| Fault::Damaged("it is damaged, or no queue (reading it failed)".to_owned()))?;
+    Ok(opened?)
 }
 
 /// How a transaction of the index ends.

@@ -32,7 +32,20 @@ struct State {
     generation: u64,
     /// Writes and syncs until the power goes; `None`: it stays.
     left: Option<u64>,
+    /// Operations until some fail, how many, and how.
+    fault: Option<(u64, u64, Fault)>,
     off: bool,
+}
+
+/// What an operation comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Writes find no room.
+    Full,
+    /// Writes and syncs fail.
+    Broken,
+    /// Reads fail.
+    Unreadable,
 }
 
 #[derive(Default)]
@@ -150,7 +163,16 @@ impl Disk {
             (file.named, file.removed) = (true, false);
             file.cut(&mut random, share);
         }
-        (state.room, state.syncs, state.left, state.off) = (None, None, None, false);
+        (state.room, state.syncs, state.left, state.off, state.fault) = (None, None, None, false, None);
+    }
+
+    /// After so many operations that `fault` concerns, so many fail. False later: it did not come to that.
+    pub(super) fn fail_after(&self, operations: u64, count: u64, fault: Fault) {
+        lock(&self.0).fault = Some((operations, count, fault));
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.0).fault.is_none_or(|(left, ..)| left == 0)
     }
 
     pub(super) fn leave_room(&self, octets: Option<u64>) {
@@ -193,6 +215,7 @@ impl Backend {
                 }
                 *left -= 1;
             }
+            state.may_fail(&[Fault::Full, Fault::Broken])?;
             run(state)
         })
     }
@@ -203,6 +226,7 @@ impl Backend {
 
     fn read_of(&self, name: &str, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.with(|state| {
+            state.may_fail(&[Fault::Unreadable])?;
             let from = state.file(name)?.seen.get(offset as usize..offset as usize + out.len());
             out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
             Ok(())
@@ -240,6 +264,18 @@ impl Backend {
 }
 
 impl State {
+    fn may_fail(&mut self, kinds: &[Fault]) -> io::Result<()> {
+        match &mut self.fault {
+            Some((left, _, fault)) if *left > 0 && kinds.contains(fault) => *left -= 1,
+            Some((0, count, fault)) if *count > 0 && kinds.contains(fault) => {
+                *count -= 1;
+                return Err(if *fault == Fault::Full { full() } else { io::Error::other("the disk is gone") });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn file(&mut self, name: &str) -> io::Result<&mut FileState> {
         self.files.get_mut(name).filter(|file| !file.removed).ok_or(io::ErrorKind::NotFound.into())
     }

@@ -75,6 +75,17 @@ async fn content_reads_the_same_wherever_its_header_ends() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_was_cut_off_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.redb");
+    std::fs::write(folder.path().join("queue.redb.new"), b"half of it").unwrap();
+    std::fs::write(&path, b"").unwrap();
+    let queue = Queue::open(options(path)).unwrap();
+    queue.accept(message(1, 10, vec![leg("x", 0, &[0])])).await.unwrap();
+    assert!(!folder.path().join("queue.redb.new").exists());
+}
+
+#[tokio::test]
 async fn a_second_process_is_told_why_it_cannot() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("queue.redb");

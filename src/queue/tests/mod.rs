@@ -3,6 +3,7 @@
 mod claims;
 mod crash;
 mod disk;
+mod every;
 mod file;
 mod full;
 mod journal;
