@@ -11,7 +11,7 @@ async fn claimed(queue: &Queue, count: u128) -> Vec<Claim> {
 }
 
 /// Accepts until the queue takes it again: what a client does that is told 4yz.
-async fn accept_in_the_end(queue: &Queue, n: u128) {
+pub(super) async fn accept_in_the_end(queue: &Queue, n: u128) {
     loop {
         match queue.accept(message(n, 100, vec![leg("late", 0, &[0])])).await {
             Ok(()) => return,
