@@ -9,6 +9,7 @@
 //! `--to` the sink alone runs until it has `--messages` (a backlog drains). With `--kills` it starts the relay itself, from
 //! the command behind `--`, and kills it as often. Prints one line of `key=value`.
 
+mod api;
 mod kill;
 mod processes;
 mod sink;
@@ -28,6 +29,9 @@ struct Options {
     /// Where the sink listens.
     #[arg(long)]
     listen: Option<SocketAddr>,
+    /// Speak the providers' APIs at `--listen` instead of SMTP; the certificate to trust is written to this file.
+    #[arg(long)]
+    api: Option<std::path::PathBuf>,
     /// Sessions at once, each kept open for all its messages.
     #[arg(long, default_value_t = 20)]
     sessions: u32,
@@ -68,12 +72,19 @@ fn main() {
     options.arrivals = options.listen.map(|listen| {
         let arrivals = Arc::new(sink::Arrivals::new(options.first, options.messages, options.recipients));
         let theirs = arrivals.clone();
+        if let Some(certificate) = &options.api {
+            api::run(listen, certificate, theirs);
+            return arrivals;
+        }
         let listener = std::net::TcpListener::bind(listen).unwrap_or_else(|error| panic!("{listen}: {error}"));
         std::thread::spawn(move || sink::run(listener, &theirs));
         arrivals
     });
     if let Some(rounds) = options.kills {
         std::process::exit(i32::from(!kill::run(&options, rounds, &options.relay)));
+    }
+    if let Some(to) = options.to {
+        wait_for(to);
     }
     let before = options.pid.map(processes::cpu);
     let begin = Instant::now();
@@ -85,6 +96,15 @@ fn main() {
     }
     let whole = begin.elapsed();
     report(&options, begin, accepted, whole, sent, arrivals, before);
+}
+
+/// Until somebody listens there.
+fn wait_for(relay: SocketAddr) {
+    let begin = Instant::now();
+    while std::net::TcpStream::connect(relay).is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "nobody listens at {relay}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Until all are there, or none came for so long.

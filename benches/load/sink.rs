@@ -49,7 +49,7 @@ impl Arrivals {
         }
     }
 
-    fn came(&self, number: u32, recipients: u32) {
+    pub fn came(&self, number: u32, recipients: u32) {
         let Some(index) = number.checked_sub(self.first_number).map(|n| n as usize) else { return };
         let (Some(seen), Some(first)) = (self.seen.get(index), self.rounds.get(index)) else { return };
         let before = seen.fetch_add(recipients, Ordering::Relaxed);
