@@ -44,7 +44,8 @@ fn sessions(criterion: &mut Criterion) {
     let peer = Peer { loopback: true, tls: false, must_authenticate: false };
     let mut group = criterion.benchmark_group("session");
     for size in [4 << 10, 100 << 10] {
-        let mut octets = b"EHLO app.example\r\nMAIL FROM:<a@shop.example>\r\nRCPT TO:<b@customer.example>\r\nDATA\r\n".to_vec();
+        let mut octets =
+            b"EHLO app.example\r\nMAIL FROM:<a@shop.example>\r\nRCPT TO:<b@customer.example>\r\nDATA\r\n".to_vec();
         octets.extend(message(size));
         octets.extend(b".\r\n");
         group.throughput(Throughput::Bytes(octets.len() as u64));

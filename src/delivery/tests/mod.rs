@@ -8,4 +8,5 @@ mod real;
 mod running;
 mod script;
 mod shelf;
+mod simulation;
 mod world;
