@@ -373,6 +373,32 @@ fn silence_and_shutdown_end_a_session_in_good_order() {
 }
 
 #[test]
+fn content_is_given_up_once_and_only_where_it_has_begun() {
+    const OPEN: &str = "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n";
+    for (said, aborted) in [
+        (format!("{OPEN}DATA\r\nab"), 1),
+        (format!("{OPEN}DATA\r\n{}", "x".repeat(100)), 1),
+        (format!("{OPEN}BDAT 200\r\n{}", "x".repeat(100)), 1),
+        ("BDAT 200\r\nab".to_owned(), 0),
+    ] {
+        for input in [Input::TimedOut, Input::Answer(Answer::Accept)] {
+            let mut talk = talk();
+            talk.say(said.as_bytes()).input(input);
+            assert_eq!((talk.seen.aborted, talk.seen.closed), (aborted, true), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_behind_the_end_says_nothing() {
+    let mut talk = talk();
+    talk.codes("QUIT\r\n");
+    let replies = talk.seen.replies.len();
+    talk.input(Input::Answer(Answer::Accept));
+    assert_eq!((talk.seen.replies.len(), talk.seen.closed), (replies, true));
+}
+
+#[test]
 fn only_stored_makes_a_250() {
     for answer in [Answer::Accept, Answer::Authenticated("u".into()), refuse("250 2.0.0 Ok"), refuse("354 2.0.0 Ok")] {
         let mut talk = talk();
