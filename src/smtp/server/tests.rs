@@ -398,6 +398,19 @@ fn an_answer_behind_the_end_says_nothing() {
     assert_eq!((talk.seen.replies.len(), talk.seen.closed), (replies, true));
 }
 
+/// RFC 5321, 4.5.3.1.5; RFC 6531, 3.7.4.2.
+#[test]
+fn replies_are_short_and_in_ascii() {
+    let long = "x".repeat(3000);
+    for argument in ["<ü> SMTPUTF8", "<a@b.example> ü=1", &format!("<{long}>"), &format!("<a@b.example> {long} {long}")]
+    {
+        let mut talk = talk();
+        talk.say(format!("MAIL FROM:{argument}\r\n").as_bytes());
+        let reply = talk.seen.replies.last().unwrap();
+        assert!(reply.starts_with('5') && reply.is_ascii() && reply.len() <= 510, "{reply}");
+    }
+}
+
 #[test]
 fn only_stored_makes_a_250() {
     for answer in [Answer::Accept, Answer::Authenticated("u".into()), refuse("250 2.0.0 Ok"), refuse("354 2.0.0 Ok")] {
