@@ -81,8 +81,10 @@ pub fn parse(line: &[u8]) -> Result<Command, Fault> {
     if text.contains(|c: char| c.is_control() && c != '\t') {
         return Err(Fault::NotText);
     }
-    let text = text.trim_end();
-    let (verb, argument) = text.split_once([' ', '\t']).map_or((text, ""), |(verb, rest)| (verb, rest.trim_start()));
+    // White space of mail is ASCII: all else is part of a name.
+    let text = text.trim_ascii_end();
+    let (verb, argument) =
+        text.split_once([' ', '\t']).map_or((text, ""), |(verb, rest)| (verb, rest.trim_ascii_start()));
     match verb.to_ascii_uppercase().as_str() {
         "EHLO" => name(argument, "EHLO name").map(Command::Ehlo),
         "HELO" => name(argument, "HELO name").map(Command::Helo),
@@ -201,6 +203,7 @@ mod tests {
             ("MAIL FROM:<\"a\\\">\"@b.example>", "\"a\\\">\"@b.example"),
             ("MAIL FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]"),
             ("MAIL FROM:<ü@b.example> SMTPUTF8", "ü@b.example"),
+            ("MAIL FROM:<\u{a0}ü@b.example> SMTPUTF8", "\u{a0}ü@b.example"),
             ("MAIL FROM:<a@bücher.example> SMTPUTF8", "a@xn--bcher-kva.example"),
         ] {
             assert_eq!(sender(line).as_deref(), Ok(path), "{line}");

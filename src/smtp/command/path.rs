@@ -15,21 +15,26 @@ pub(super) fn split<'a>(argument: &'a str, keyword: &'static str, usage: &'stati
     let after = argument
         .get(..keyword.len())
         .filter(|start| start.eq_ignore_ascii_case(keyword))
-        .map(|_| argument[keyword.len()..].trim_start())
+        .map(|_| argument[keyword.len()..].trim_ascii_start())
         .and_then(|rest| rest.strip_prefix(':'))
-        .map(str::trim_start)
+        .map(str::trim_ascii_start)
         .ok_or(Fault::Arguments(usage))?;
     let (path, rest) = match after.strip_prefix('<') {
         Some(inside) => {
             let end = unquoted(inside, |c| c == '>').ok_or(Fault::Arguments(usage))?;
-            (inside[..end].trim(), &inside[end + 1..])
+            (inside[..end].trim_ascii(), &inside[end + 1..])
         }
-        None => after.split_at(unquoted(after, char::is_whitespace).unwrap_or(after.len())),
+        None => after.split_at(unquoted(after, is_space).unwrap_or(after.len())),
     };
-    if !(rest.is_empty() || rest.starts_with(char::is_whitespace)) || (path.is_empty() && !after.starts_with('<')) {
+    if !(rest.is_empty() || rest.starts_with(is_space)) || (path.is_empty() && !after.starts_with('<')) {
         return Err(Fault::Arguments(usage));
     }
     Ok(Split { path: without_route(path), rest })
+}
+
+/// What commands may hold of it; other white space, such as U+00A0, is part of a local part (RFC 6531, 3.3).
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t')
 }
 
 /// The mailbox in a path. Its domain may be an address literal or beyond ASCII.

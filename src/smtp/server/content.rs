@@ -136,6 +136,17 @@ impl Session {
         }
     }
 
+    /// Content has begun, and was neither asked about nor given up.
+    pub(super) fn has_begun(&self) -> bool {
+        match &self.state {
+            State::Data(data) => !data.aborted,
+            State::Between(chunks) | State::Chunk(Chunk { fate: Fate::Read(chunks), .. }) => !chunks.aborted,
+            State::Chunk(Chunk { fate: Fate::Refuse(_), .. }) => false,
+            State::Idle | State::Open(_) | State::Auth(_) => false,
+            State::Asking(_) | State::StartingTls | State::Closed => false,
+        }
+    }
+
     /// The end was seen: either it is refused for what was found in it, or someone must answer for it.
     fn end_content(&mut self, tally: &Tally, out: &mut Vec<Action>) {
         match tally.fault() {

@@ -275,9 +275,13 @@ impl Session {
     }
 
     fn answered(&mut self, answer: Answer, out: &mut Vec<Action>) {
-        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Idle) else {
+        let asking = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Asking(asking) => asking,
             // No question was open. That is the driver's fault, and nothing that it says can be relied on.
-            return self.hang_up(replies::local_error(), out);
+            state => {
+                self.state = state;
+                return self.hang_up(replies::local_error(), out);
+            }
         };
         let reply = match (asking, answer) {
             (Asking::Mail(transaction), Answer::Accept) => {
@@ -340,7 +344,7 @@ impl Session {
         if self.is_closed() {
             return;
         }
-        if self.in_content() {
+        if self.has_begun() {
             out.push(Action::Abort);
         }
         self.state = State::Closed;

@@ -15,6 +15,18 @@ fn reply(code: u16, subject: u16, detail: u16, text: impl Into<String>) -> Reply
     Reply::new(code, EnhancedStatus::new(severity, subject, detail), text)
 }
 
+/// What a client wrote, as a reply can show it: in ASCII, for it may not know SMTPUTF8 (RFC 6531, 3.7.4.2), and short
+/// enough for the 512 octets of a line (RFC 5321, 4.5.3.1.5).
+fn shown(text: impl std::fmt::Display) -> String {
+    const MOST: usize = 300;
+    let text = text.to_string();
+    let mut shown: String = text.chars().take(MOST).map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 pub(super) fn greeting(hostname: &Domain) -> Reply {
     Reply::plain(220, format!("{hostname} ESMTP waypost"))
 }
@@ -158,12 +170,12 @@ pub(super) fn fault(fault: &Fault) -> Reply {
         Fault::NotText => reply(500, 5, 2, "The line has control characters, or is not UTF-8"),
         Fault::Arguments(usage) => reply(501, 5, 4, format!("Syntax: {usage}")),
         Fault::Chunk => reply(501, 5, 4, "Syntax: BDAT size [LAST]; closing, for the end of the chunk is unknown"),
-        Fault::Sender(error) => reply(501, 1, 7, format!("Bad sender address: {error}")),
-        Fault::Recipient(error) => reply(501, 1, 3, format!("Bad recipient address: {error}")),
+        Fault::Sender(error) => reply(501, 1, 7, format!("Bad sender address: {}", shown(error))),
+        Fault::Recipient(error) => reply(501, 1, 3, format!("Bad recipient address: {}", shown(error))),
         Fault::NeedsSmtpUtf8 => needs_smtputf8(),
-        Fault::UnknownParameter(keyword) => reply(555, 5, 4, format!("Unknown parameter {keyword}")),
+        Fault::UnknownParameter(keyword) => reply(555, 5, 4, format!("Unknown parameter {}", shown(keyword))),
         Fault::Value(keyword) => reply(501, 5, 4, format!("Bad value of parameter {keyword}")),
-        Fault::Twice(keyword) => reply(501, 5, 4, format!("Parameter {keyword} is given twice")),
+        Fault::Twice(keyword) => reply(501, 5, 4, format!("Parameter {} is given twice", shown(keyword))),
         Fault::BinaryMime => reply(504, 5, 4, "BODY=BINARYMIME is not offered"),
     }
 }

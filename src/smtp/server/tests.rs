@@ -373,6 +373,45 @@ fn silence_and_shutdown_end_a_session_in_good_order() {
 }
 
 #[test]
+fn content_is_given_up_once_and_only_where_it_has_begun() {
+    const OPEN: &str = "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n";
+    for (said, aborted) in [
+        (format!("{OPEN}DATA\r\nab"), 1),
+        (format!("{OPEN}DATA\r\n{}", "x".repeat(100)), 1),
+        (format!("{OPEN}BDAT 200\r\n{}", "x".repeat(100)), 1),
+        ("BDAT 200\r\nab".to_owned(), 0),
+    ] {
+        for input in [Input::TimedOut, Input::Answer(Answer::Accept)] {
+            let mut talk = talk();
+            talk.say(said.as_bytes()).input(input);
+            assert_eq!((talk.seen.aborted, talk.seen.closed), (aborted, true), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_behind_the_end_says_nothing() {
+    let mut talk = talk();
+    talk.codes("QUIT\r\n");
+    let replies = talk.seen.replies.len();
+    talk.input(Input::Answer(Answer::Accept));
+    assert_eq!((talk.seen.replies.len(), talk.seen.closed), (replies, true));
+}
+
+/// RFC 5321, 4.5.3.1.5; RFC 6531, 3.7.4.2.
+#[test]
+fn replies_are_short_and_in_ascii() {
+    let long = "x".repeat(3000);
+    for argument in ["<ü> SMTPUTF8", "<a@b.example> ü=1", &format!("<{long}>"), &format!("<a@b.example> {long} {long}")]
+    {
+        let mut talk = talk();
+        talk.say(format!("MAIL FROM:{argument}\r\n").as_bytes());
+        let reply = talk.seen.replies.last().unwrap();
+        assert!(reply.starts_with('5') && reply.is_ascii() && reply.len() <= 510, "{reply}");
+    }
+}
+
+#[test]
 fn only_stored_makes_a_250() {
     for answer in [Answer::Accept, Answer::Authenticated("u".into()), refuse("250 2.0.0 Ok"), refuse("354 2.0.0 Ok")] {
         let mut talk = talk();

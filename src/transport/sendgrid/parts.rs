@@ -172,6 +172,9 @@ impl<'m, 'x> Reader<'m, 'x> {
         if !text::is_line(filename) || filename.contains([';', ',']) {
             return Err(format!("the file name '{filename}'"));
         }
+        if part.content_id().is_some_and(|id| !text::is_line(id)) {
+            return Err("a Content-ID that cannot be read".to_owned());
+        }
         if let Some(charset) = part.content_type().and_then(|kind| kind.attribute("charset"))
             && !text::is_utf8(charset)
             && !text::is_ascii(charset)
@@ -279,7 +282,10 @@ fn kind(part: &MessagePart<'_>) -> Result<String, Refusal> {
         return if said { Err("a Content-Type that cannot be read".to_owned()) } else { Ok("text/plain".to_owned()) };
     };
     match kind.subtype() {
-        Some(subtype) => Ok(format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase()),
+        Some(subtype) => {
+            let kind = format!("{}/{subtype}", kind.ctype()).to_ascii_lowercase();
+            if text::is_line(&kind) { Ok(kind) } else { Err("a Content-Type that cannot be read".to_owned()) }
+        }
         None => Err(format!("the Content-Type '{}'", kind.ctype())),
     }
 }

@@ -78,7 +78,7 @@ fn fate(field: &Field<'_>) -> Fate {
     }
 }
 
-/// The fields without a place of their own, checked with all the others: each once, in ASCII.
+/// The fields without a place of their own, checked with all the others: each once, in ASCII text.
 fn other_fields(header: &HeaderSection) -> Result<BTreeMap<String, String>, Refusal> {
     let mut seen = HashSet::new();
     let mut others = BTreeMap::new();
@@ -98,7 +98,12 @@ fn other_fields(header: &HeaderSection) -> Result<BTreeMap<String, String>, Refu
             return Err(format!("the field {name}, which is not ASCII"));
         }
         if let Fate::Header = fate {
-            others.insert(name, field.value());
+            let value = field.value();
+            // A folded value may have a tab where its lines met.
+            if value.contains(|c: char| c.is_control() && c != '\t') {
+                return Err(format!("the field {name}, which has control characters"));
+            }
+            others.insert(name, value);
         }
     }
     Ok(others)

@@ -201,6 +201,10 @@ fn what_parts_would_lose() {
     refused(ANN, multipart("mixed", &[PLAIN, &dated]), "'creation-date'");
     let spoken = PDF.replace("filename=\"a.pdf\"", "filename*=utf-8'de'a.pdf");
     refused(ANN, multipart("mixed", &[PLAIN, &spoken]), "-language'");
+    let odd = PDF.replace("application/pdf;", "application/\0pdf;");
+    refused(ANN, multipart("mixed", &[PLAIN, &odd]), "a Content-Type that cannot be read");
+    let odd = PNG.replace("pic@x", "pic\0@x");
+    refused(ANN, multipart("related", &[HTML, &odd]), "a Content-ID that cannot be read");
     let versioned = format!("MIME-Version: 1.0\r\n{PLAIN}");
     carried(ANN, multipart("alternative", &[&versioned, HTML]));
     let twice = format!("Content-Type: text/html\r\n{PLAIN}");
@@ -223,6 +227,7 @@ fn fields_of_the_header_section() {
         ("X-SG-EID: x\r\n", "X-SG-EID"),
         ("x-sg-id: x\r\n", "x-sg-id"),
         ("X-Name: gr\u{fc}n\r\n", "not ASCII"),
+        ("X-Name: a\0b\r\n", "control characters"),
         ("no field at all\r\n", "no field"),
         ("Reply-To: friends: a@b.example, c@d.example;\r\n", "group in Reply-To"),
     ] {
