@@ -158,7 +158,7 @@ async fn play(seed: u64) {
         holds(&all, limit, starts, "the route");
     }
     let most: usize = names.iter().map(|name| world.log(name).most_at_once()).max().unwrap_or(0);
-    assert!(route_concurrency.is_none_or(|bound| most <= bound as usize), "{most} at once on the route");
+    assert!(route_concurrency.is_none_or(|bound| most <= bound), "{most} at once on the route");
 }
 
 /// In any ten seconds no more than ten seconds' worth and the burst. A start begins with a burst of its own, and a permit
