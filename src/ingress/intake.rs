@@ -102,7 +102,7 @@ impl Intake {
             protocol: self.transaction.protocol,
             mid: self.mid,
             recipient: alone,
-            at: self.envelope.accepted_at,
+            at: deps.clock.wall(),
         };
         let header = head::assemble(&head.section, &received, &deps.hostname).map_err(of_head)?;
         self.envelope.header_size = u32::try_from(header.octets().len()).unwrap_or(u32::MAX);

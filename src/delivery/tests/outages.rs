@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::script::{Act, Script};
 use super::world::World;
-use crate::config::OnUnknown;
+use crate::config::{Limit, OnUnknown, Per, Rate};
 use crate::delivery::fixtures::deliver;
 use crate::transport::TroubleKind;
 
@@ -158,4 +158,59 @@ async fn a_panic_ends_its_attempt_alone() {
         assert_eq!(world.duplicates(), 0);
         world.conserves();
     }
+}
+
+/// By a day, forward and back, while mail waits: it is neither stuck nor sent in a storm.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_harms_nothing() {
+    let day = jiff::SignedDuration::from_hours(24);
+    for steps in [[day, -day], [-day, day], [day, day], [-day, -day]] {
+        let mut world = World::new()
+            .provider("only", Script::between(0, 600, Act::Defer).latency(Duration::from_secs(1)))
+            .route(deliver("all", &[&[("only", 1)]]));
+        world.submit(100, "b@example.com").run_for(30).await;
+        world.step_clock(steps[0]);
+        world.submit(100, "b@example.com").run_for(570).await;
+        world.step_clock(steps[1]);
+        world.submit(100, "b@example.com").run_for(HOUR).await;
+        assert_eq!((world.done(), world.bounced(), world.queued()), (300, 0, 0), "{steps:?}");
+        assert_eq!(world.duplicates(), 0);
+        assert!(world.log("only").most_at_once() <= 32);
+        // Each deferral has its pause; a step forward cuts one short.
+        assert!(world.log("only").attempts() <= 300 * 6, "{steps:?}: {}", world.log("only").attempts());
+    }
+}
+
+/// An hour without its only provider, and what gathered meanwhile: no storm when it is back, limits held, older mail first.
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_backlog_leaves_in_order_and_within_the_limits() {
+    let count = if std::env::var_os("WAYPOST_LONG").is_some() { 100_000 } else { 10_000 };
+    let rate = u32::try_from(count / 200).unwrap();
+    let script = Script::down_for(HOUR).latency(Duration::from_millis(50));
+    let log = script.log();
+    let mut world = World::new()
+        .provider_with("only", script, |provider| {
+            provider.limit =
+                Some(Limit { rate: Rate { count: rate, span: Duration::from_secs(1) }, burst: 10, per: Per::Message });
+        })
+        .route(deliver("all", &[&[("only", 1)]]));
+    for _ in 0..100 {
+        world.submit(count / 100, "b@example.com").run_for(HOUR / 100).await;
+    }
+    assert!(log.attempts() < 300, "{} attempts in vain", log.attempts());
+    world.run_for(HOUR).await;
+    assert_eq!((world.done(), world.queued()), (count as u64, 0));
+    assert_eq!(world.duplicates(), 0);
+    assert!(log.most_at_once() <= 32);
+    let taken = log.taken.lock().unwrap();
+    let first = taken[0].0.as_secs();
+    assert!(first < HOUR + 660, "the next probe comes within ten minutes: {first}");
+    for second in first..first + 200 {
+        let within = taken.iter().filter(|(at, ..)| at.as_secs() == second).count();
+        assert!(within <= rate as usize + 10 + 1, "{within} in second {second}");
+    }
+    // What has waited without an attempt goes in the order in which it came, give or take what is under way at once.
+    let order: Vec<Duration> = taken.iter().map(|(_, mid, _)| world.since(*mid)).collect();
+    let late = order.windows(2).filter(|pair| pair[1] + Duration::from_secs(60) < pair[0]).count();
+    assert!(late < 300, "{late} of {count} out of order");
 }

@@ -207,6 +207,11 @@ impl World {
         &self.submitted[&mid].1
     }
 
+    /// Sets the system's clock.
+    pub fn step_clock(&self, by: jiff::SignedDuration) {
+        self.clock.step(by);
+    }
+
     pub fn log(&self, name: &str) -> &Log {
         &self.logs[&provider(name)]
     }
