@@ -1,18 +1,36 @@
 //! MIME as SendGrid's JSON: either JSON that names exactly the recipients, or the reason why there is none.
 #![no_main]
 
+use std::panic::{self, AssertUnwindSafe};
+
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use waypost::mail::Address;
 use waypost::transport::{Lack, sendgrid};
 
-fuzz_target!(|content: &[u8]| {
+/// mail-parser asserts these of itself, wrongly, and goes on where debug assertions are off, as in every release.
+const NOT_OURS: [&str; 3] = ["Invalid part ID", "Failed to restore parent message", "This should not have happened"];
+
+fn tolerate() {
+    let aborting = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let theirs = info.location().is_some_and(|place| place.file().contains("mail-parser"));
+        let text = info.payload_as_str().unwrap_or_default();
+        if !(theirs && NOT_OURS.iter().any(|start| text.starts_with(start))) {
+            aborting(info);
+        }
+    }));
+}
+
+fuzz_target!(init: tolerate(), |content: &[u8]| {
     let recipients: Vec<Address> =
         ["ann@customer.example", "bob@customer.example"].iter().map(|text| text.parse().unwrap()).collect();
     for count in 1..=recipients.len() {
         let asked: Vec<&Address> = recipients.iter().take(count).collect();
-        let mail = match sendgrid::represent(&asked, &Bytes::copy_from_slice(content)) {
+        let content = Bytes::copy_from_slice(content);
+        let Ok(told) = panic::catch_unwind(AssertUnwindSafe(|| sendgrid::represent(&asked, &content))) else { return };
+        let mail = match told {
             Ok(mail) => serde_json::to_value(mail).expect("it has no JSON"),
             Err(Lack::Message(diagnosis)) => {
                 assert!(!diagnosis.text.is_empty());
