@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -29,6 +30,8 @@ const READ: usize = 16 * 1024;
 const READ_IDLE: usize = 512;
 /// The same while large content comes in.
 const READ_CONTENT: usize = 64 * 1024;
+/// A read of so many octets is work for a while: others get their turn behind it.
+const MUCH: usize = 4096;
 /// Replies are sent before this many octets of them have gathered.
 const MOST_REPLIES: usize = 64 * 1024;
 /// For the last words, behind the grace that content has.
@@ -132,8 +135,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match event {
                 Event::Read(read) => {
-                    if read? == 0 {
+                    let count = read?;
+                    if count == 0 {
                         return Ok(());
+                    }
+                    if count >= MUCH {
+                        // The runtime would let hundreds of reads pass before it took the turn away.
+                        yield_now().await;
                     }
                     self.session.step(Input::Octets(&mut self.octets), &mut self.actions);
                 }
