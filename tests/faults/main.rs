@@ -3,7 +3,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod beside;
 mod peer;
+mod peers_in;
 mod peers_out;
 #[path = "../parts/support/mod.rs"]
 #[allow(dead_code, reason = "shared with tests/parts, which uses all of it")]
