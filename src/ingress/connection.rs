@@ -1,4 +1,7 @@
 //! One client's connection: reads while the session wants octets, does what it says, answers what it asks.
+//!
+//! Thousands of clients may be connected and silent: what a connection needs only at times is boxed, so that it takes no
+//! room while it waits for a command, and so does the buffer that it reads into.
 
 use std::fmt::Write as _;
 use std::io;
@@ -8,6 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -22,8 +26,12 @@ use crate::smtp::server::{Action, Answer, Input, Peer, Question, Session, Transa
 
 /// Room for one read: ample for commands and small messages, whose octets stay in it until they are stored.
 const READ: usize = 16 * 1024;
+/// Between commands, where a client may be silent for long: a command line (RFC 5321, 4.5.3.1.4).
+const READ_IDLE: usize = 512;
 /// The same while large content comes in.
 const READ_CONTENT: usize = 64 * 1024;
+/// A read of so many octets is work for a while: others get their turn behind it.
+const MUCH: usize = 4096;
 /// Replies are sent before this many octets of them have gathered.
 const MOST_REPLIES: usize = 64 * 1024;
 /// For the last words, behind the grace that content has.
@@ -64,7 +72,7 @@ where
         && let Some(config) = &door.tls
     {
         let secured = tokio::select! {
-            secured = wire.secured(Arc::clone(config)) => secured,
+            secured = Box::pin(wire.secured(Arc::clone(config))) => secured,
             () = token.cancelled() => return,
         };
         match secured {
@@ -112,10 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self = self.act().await?;
             self.send().await?;
             if self.session.is_closed() {
-                self.wire.close().await;
+                Box::pin(self.wire.close()).await;
                 return Ok(());
             }
-            self.octets.reserve(if self.content > READ_CONTENT { READ_CONTENT } else { READ });
+            self.make_room();
             let deadline = self.deadline(stop_by);
             let event = tokio::select! {
                 biased;
@@ -127,8 +135,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match event {
                 Event::Read(read) => {
-                    if read? == 0 {
+                    let count = read?;
+                    if count == 0 {
                         return Ok(());
+                    }
+                    if count >= MUCH {
+                        // The runtime would let hundreds of reads pass before it took the turn away.
+                        yield_now().await;
                     }
                     self.session.step(Input::Octets(&mut self.octets), &mut self.actions);
                 }
@@ -139,6 +152,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
+    }
+
+    /// For the next read. Between commands a large buffer is given back.
+    fn make_room(&mut self) {
+        let room = match self.session.in_content() {
+            true if self.content > READ_CONTENT => READ_CONTENT,
+            true => READ,
+            false if !self.octets.is_empty() => READ,
+            false => {
+                self.octets = BytesMut::new();
+                READ_IDLE
+            }
+        };
+        self.octets.reserve(room);
     }
 
     /// RFC 5321, 4.5.3.2.7. A command is waited for since the last reply, so that single octets win no time; content since
@@ -164,12 +191,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             self.send().await?;
                         }
                     }
-                    Action::Ask(question) => answer = Some(self.answer(question).await),
+                    Action::Ask(question) => answer = Some(Box::pin(self.answer(question)).await),
                     Action::Begin(transaction) => self.begin(*transaction),
                     Action::Content(octets) => {
                         self.content += octets.len();
                         if let Some(intake) = &mut self.intake {
-                            intake.write(&self.door.deps, octets).await;
+                            Box::pin(intake.write(&self.door.deps, octets)).await;
                         }
                     }
                     Action::Abort => self.intake = None,
@@ -178,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             if secure {
-                self = self.secured().await?;
+                self = Box::pin(self.secured()).await?;
             }
             if let Some(answer) = answer {
                 self.session.step(Input::Answer(answer), &mut self.actions);

@@ -12,13 +12,17 @@ use crate::mail::{Domain, HeaderSection, Received, date};
 
 /// Octets of a header section; it is held in memory and read as a whole.
 pub(super) const MOST_HEADER: usize = 1024 * 1024;
+/// Octets of a line (RFC 5322, 2.1.1): what has found neither its colon nor its end by then is neither field nor mbox line.
+const LONGEST_LINE: usize = 998;
 /// RFC 5321, 6.3: so many hops are a loop.
 const MOST_RECEIVED: usize = 50;
 
-/// Gathers octets until the header section is whole.
+/// Gathers octets until the header section is whole. What was searched for its end is not searched again: a client may send
+/// it in any number of pieces.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     gathered: BytesMut,
+    searched: usize,
 }
 
 /// A header section as the client sent it, and what came behind it.
@@ -37,12 +41,10 @@ pub(super) enum HeadFault {
 }
 
 enum Look {
-    More,
+    /// The end of the section is not among the first `searched` octets.
+    More { searched: usize },
     /// So many octets are dropped, and so many are the section.
-    Found {
-        dropped: usize,
-        size: usize,
-    },
+    Found { dropped: usize, size: usize },
 }
 
 impl HeadReader {
@@ -50,20 +52,24 @@ impl HeadReader {
     pub fn push(&mut self, octets: Bytes) -> Result<Option<Head>, HeadFault> {
         if !self.gathered.is_empty() {
             self.gathered.extend_from_slice(&octets);
-            return match look(&self.gathered) {
+            return match look(&self.gathered, self.searched) {
                 Look::Found { dropped, size } => {
                     cut(std::mem::take(&mut self.gathered).freeze(), dropped, size).map(Some)
                 }
-                Look::More if self.gathered.len() > MOST_HEADER => Err(HeadFault::TooLarge),
-                Look::More => Ok(None),
+                Look::More { .. } if self.gathered.len() > MOST_HEADER => Err(HeadFault::TooLarge),
+                Look::More { searched } => {
+                    self.searched = searched;
+                    Ok(None)
+                }
             };
         }
         // Most often all of it is in the first piece, and is not copied.
-        match look(&octets) {
+        match look(&octets, 0) {
             Look::Found { dropped, size } => cut(octets, dropped, size).map(Some),
-            Look::More if octets.len() > MOST_HEADER => Err(HeadFault::TooLarge),
-            Look::More => {
+            Look::More { .. } if octets.len() > MOST_HEADER => Err(HeadFault::TooLarge),
+            Look::More { searched } => {
                 self.gathered.extend_from_slice(&octets);
+                self.searched = searched;
                 Ok(None)
             }
         }
@@ -89,25 +95,28 @@ fn cut(octets: Bytes, dropped: usize, size: usize) -> Result<Head, HeadFault> {
     Ok(Head { section: HeaderSection::new(octets.slice(dropped..end)), body: octets.slice(end..) })
 }
 
-fn look(octets: &[u8]) -> Look {
-    let dropped = match mbox_line(octets) {
-        Some(size) => size,
-        None => return Look::More,
-    };
+fn look(octets: &[u8], searched: usize) -> Look {
+    const END: &[u8] = b"\r\n\r\n";
+    let undecided = Look::More { searched: 0 };
+    let Some(dropped) = mbox_line(octets) else { return undecided };
     let rest = &octets[dropped..];
     if rest.starts_with(b"\r\n") {
         return Look::Found { dropped: 0, size: if dropped == 0 { 2 } else { 0 } };
     }
     if rest == b"\r" {
-        return Look::More;
+        return undecided;
     }
     match starts_with_field(rest) {
-        None => Look::More,
+        None => undecided,
         Some(false) => Look::Found { dropped: 0, size: 0 },
-        Some(true) => match memmem::find(rest, b"\r\n\r\n") {
-            Some(at) => Look::Found { dropped, size: at + 4 },
-            None => Look::More,
-        },
+        Some(true) => {
+            // The end may have begun among those.
+            let from = searched.saturating_sub(dropped + END.len() - 1);
+            match memmem::find(&rest[from..], END) {
+                Some(at) => Look::Found { dropped, size: from + at + END.len() },
+                None => Look::More { searched: octets.len() },
+            }
+        }
     }
 }
 
@@ -119,7 +128,12 @@ fn mbox_line(octets: &[u8]) -> Option<usize> {
         return None;
     }
     if plain.starts_with(b"From ") && name_ends_in_colon(plain) == Some(false) {
-        return memmem::find(octets, b"\r\n").map(|at| at + 2);
+        let start = octets.get(..LONGEST_LINE).unwrap_or(octets);
+        return match memmem::find(start, b"\r\n") {
+            Some(at) => Some(at + 2),
+            None if octets.len() < LONGEST_LINE => None,
+            None => Some(0),
+        };
     }
     Some(0)
 }
@@ -131,9 +145,10 @@ fn starts_with_field(octets: &[u8]) -> Option<bool> {
 
 /// RFC 5322, 2.2; white space before the colon is obsolete and read (4.5).
 fn name_ends_in_colon(octets: &[u8]) -> Option<bool> {
-    let mut rest = octets.iter().skip_while(|b| (33..=126).contains(*b) && **b != b':');
+    let start = octets.get(..LONGEST_LINE).unwrap_or(octets);
+    let mut rest = start.iter().skip_while(|b| (33..=126).contains(*b) && **b != b':');
     let blank = |b: &&u8| matches!(b, b' ' | b'\t');
-    match rest.next() {
+    let told = match rest.next() {
         None => None,
         Some(b':') => Some(true),
         // A line that begins with white space continues nothing.
@@ -141,7 +156,8 @@ fn name_ends_in_colon(octets: &[u8]) -> Option<bool> {
             rest.find(|b| !blank(b)).map(|b| *b == b':')
         }
         Some(_) => Some(false),
-    }
+    };
+    told.or((octets.len() >= LONGEST_LINE).then_some(false))
 }
 
 /// The section as it is stored: the relay's fields, then the client's without Bcc, then the empty line.
@@ -287,6 +303,17 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_an_end_is_a_body_soon() {
+        for start in ["", "From here ", ">From "] {
+            let line = format!("{start}{}", "x".repeat(2 * LONGEST_LINE));
+            let mut reader = HeadReader::default();
+            assert_eq!(reader.push(Bytes::from(line[..LONGEST_LINE - 1].to_owned())), Ok(None), "{start}");
+            let head = reader.push(Bytes::from(line[LONGEST_LINE - 1..].to_owned())).unwrap().unwrap();
+            assert!(head.section.octets().is_empty() && head.body.len() == line.len(), "{start}");
+        }
+    }
+
+    #[test]
     fn loops_and_nul_are_refused() {
         let hops = |n: usize| format!("{}\r\n", "Received: x\r\n".repeat(n));
         assert!(assembled(&hops(49)).is_ok());
@@ -294,14 +321,21 @@ mod tests {
         assert_eq!(assembled("Subject: \0\r\n\r\n"), Err(HeadFault::Nul));
     }
 
+    /// A few of these are longer than a line may be.
+    const LONG: &str = match std::str::from_utf8(&[b'x'; 300]) {
+        Ok(text) => text,
+        Err(_) => "",
+    };
+
     proptest! {
         #[test]
         fn cuts_do_not_matter(
             parts in proptest::collection::vec(
                 proptest::sample::select(vec!["A", "From ", ">", ":", " ", "\r\n", "\r\n\r\n", "b", "From a\r\nA: b\r\n"]), 0..12),
+            long in any::<bool>(),
             cuts in proptest::collection::vec(any::<usize>(), 0..6),
         ) {
-            let content = parts.concat();
+            let content = parts.concat().replace('b', if long { LONG } else { "b" });
             prop_assert_eq!(read(content.as_bytes(), &cuts), read(content.as_bytes(), &[]));
         }
     }
