@@ -35,6 +35,10 @@ use crate::smtp::client::Verdict;
 const MOST_HOSTS: usize = 5;
 /// Addresses of all of them together.
 const MOST_TRIES: usize = 10;
+/// Hosts of one domain that an attempt looks up.
+const MOST_LOOKUPS: usize = 20;
+/// Those of them whose name servers give no answer: each may take as long as DNS may.
+const MOST_FAILED_LOOKUPS: usize = 3;
 
 /// The `mx` transport.
 pub struct MxTransport {
@@ -108,8 +112,11 @@ impl MxTransport {
         let encryption = encryption(self.tls, floor);
         let timeouts = &self.opener.timeouts;
         let patience = Instant::now() + timeouts.connect * 3 + timeouts.command;
-        let (mut last, mut hosts, mut tries) = (None, 0, 0);
-        for host in self.hosts(domain).await?.into_iter().filter(|host| !gone.contains(&host.name)) {
+        let (mut last, mut hosts, mut tries, mut failed_lookups) = (None, 0, 0, 0);
+        let mut all = self.hosts(domain).await?;
+        all.retain(|host| !gone.contains(&host.name));
+        let more = all.len() > MOST_LOOKUPS;
+        for host in all.into_iter().take(MOST_LOOKUPS) {
             let found = match host.address {
                 Some(address) => Ok(vec![address]),
                 None => self.environment.resolver.addresses(&host.name).await,
@@ -119,6 +126,10 @@ impl MxTransport {
                 Err(DnsError::NoName | DnsError::NoRecord) => continue,
                 Err(DnsError::Failed(why)) => {
                     last = Some(dns_trouble(&host.name, &why));
+                    failed_lookups += 1;
+                    if failed_lookups >= MOST_FAILED_LOOKUPS {
+                        break;
+                    }
                     continue;
                 }
             };
@@ -148,6 +159,11 @@ impl MxTransport {
                 let text = format!("{domain} has no exchanger that the source address {source} can reach");
                 let status = EnhancedStatus::new(Severity::Transient, 4, 1);
                 unavailable(Diagnosis::local(status, text))
+            }
+            // What was not looked up may have one.
+            _ if more => {
+                let text = format!("none of the first {MOST_LOOKUPS} exchangers of {domain} has an address");
+                unavailable(Diagnosis::local(EnhancedStatus::new(Severity::Transient, 4, 4), text))
             }
             _ => refused(4, 4, format!("no exchanger of {domain} has an address")),
         }))

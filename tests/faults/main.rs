@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod beside;
+mod dns;
 mod peer;
 mod peers_in;
 mod peers_out;
