@@ -17,7 +17,7 @@ use crate::support::log::Line;
 use crate::support::relay::{Relay, Setup};
 use crate::support::sink::Sink;
 use crate::support::{loopback, marked, until, until_true};
-use crate::{MIB, assert_well, peak};
+use crate::{MIB, ROOM, assert_well, peak};
 
 const SENDER: &str = "app@sender.example";
 /// The whole table has come to its end by then.
@@ -181,7 +181,7 @@ fn next_hops_that_misbehave_at_every_step() {
         }
     }
     // Contents of 5 MiB are among it: what is held of them is bounded too.
-    assert!(held < before + 64 * MIB, "{} MiB before, {} MiB at most", before / MIB, held / MIB);
+    assert!(held < before + ROOM, "{} MiB before, {} MiB at most", before / MIB, held / MIB);
 }
 
 /// Each peer has misbehaved as often as it was to, and then taken its message.
