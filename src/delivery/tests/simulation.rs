@@ -182,7 +182,7 @@ fn no_world_loses_mail_or_stays_stuck() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     let seeds = match number("WAYPOST_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("WAYPOST_SEEDS").unwrap_or(300),
+        None => 0..number("WAYPOST_SEEDS").unwrap_or(100),
     };
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
