@@ -28,8 +28,17 @@ const QUEUE_CACHE: usize = 32 << 20;
 /// Threads for reads and writes that block: more would wait for the same disk, and each holds memory.
 const BLOCKING: usize = 32;
 
+/// How a run came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All that was in hand is settled.
+    InOrder,
+    /// It was asked twice: what was in hand is in the queue.
+    AtOnce,
+}
+
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let queue = Queue::open(QueueOptions {
@@ -43,13 +52,17 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .build()
         .context("the threads of the relay cannot be started")?;
     let served = runtime.block_on(serve(config, queue.clone()));
+    if matches!(served, Ok(Ended::AtOnce)) {
+        runtime.shutdown_background();
+        return served;
+    }
     runtime.block_on(queue.close());
     // What still runs by now are reads that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
+async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
@@ -104,11 +117,11 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
                 error!(%panic, "the scheduler failed; its mail is in the queue");
             }
             info!("stopped");
-            Ok(())
+            Ok(Ended::InOrder)
         }
         signal = stop_requests.next() => {
             warn!(signal, "stopping at once: attempts in flight are cut off, their mail is in the queue");
-            std::process::exit(1)
+            Ok(Ended::AtOnce)
         }
     }
 }

@@ -9,7 +9,9 @@ use crate::app;
 /// Checks the configuration and runs the relay with it; one that does not check clean starts nothing.
 pub fn run(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = load::to_run(directory)?;
-    log::install(&config.server.log)?;
-    app::run(config)?;
-    Ok(ExitCode::SUCCESS)
+    let _log = log::install(&config.server.log)?;
+    Ok(match app::run(config)? {
+        app::Ended::InOrder => ExitCode::SUCCESS,
+        app::Ended::AtOnce => ExitCode::FAILURE,
+    })
 }

@@ -24,7 +24,9 @@ use crate::config::{Flavor, Provider, SmtpSettings, SmtpTls, TlsFloor};
 use crate::mail::{Diagnosis, EnhancedStatus, Severity};
 use crate::smtp::client::{Login, Verdict};
 
-const LIMITS: PoolLimits = PoolLimits { idle: Duration::from_secs(30), transactions: 1000, most_per_key: 64, most: 64 };
+/// How long a session is kept without mail, and for how many transactions.
+const IDLE: Duration = Duration::from_secs(30);
+const TRANSACTIONS: u32 = 1000;
 
 /// The `smtp` transport.
 pub struct SmtpTransport {
@@ -66,7 +68,13 @@ impl SmtpTransport {
             tls: settings.tls,
             flavor: settings.flavor.or_else(|| flavor::of_host(&settings.host)),
             environment: environment.clone(),
-            pool: Pool::new(LIMITS),
+            // As many as may be at work at once: fewer would be opened and closed all the time.
+            pool: Pool::new(PoolLimits {
+                idle: IDLE,
+                transactions: TRANSACTIONS,
+                most_per_key: provider.concurrency,
+                most: provider.concurrency,
+            }),
         })
     }
 
