@@ -3,6 +3,8 @@
 //! Entries are applied in the journal's order, each once, also after a crash: the position in the journal is committed
 //! with them.
 
+use std::collections::HashMap;
+
 use redb::{ReadableTable, Table, WriteTransaction};
 use tracing::error;
 
@@ -17,6 +19,8 @@ use super::{LaneDue, Leg, LegState};
 use crate::mail::Mid;
 
 pub(super) struct Batch<'t> {
+    /// Messages that came and went before the index heard of them.
+    void: &'t HashMap<Mid, u64>,
     messages: Table<'t, u128, &'static [u8]>,
     legs: Table<'t, LegKey, &'static [u8]>,
     due: Table<'t, DueKey, ()>,
@@ -45,8 +49,9 @@ pub(super) struct Lie {
 }
 
 impl<'t> Batch<'t> {
-    pub(super) fn new(txn: &'t WriteTransaction) -> Result<Self, Fault> {
+    pub(super) fn new(txn: &'t WriteTransaction, void: &'t HashMap<Mid, u64>) -> Result<Self, Fault> {
         Ok(Self {
+            void,
             messages: txn.open_table(MESSAGES)?,
             legs: txn.open_table(LEGS)?,
             due: txn.open_table(DUE)?,
@@ -70,12 +75,13 @@ impl<'t> Batch<'t> {
     /// Moves `lie` behind the entry's bodies.
     pub(super) fn apply(&mut self, entry: &Entry, lie: &mut Lie) -> Result<(), Fault> {
         match entry {
-            Entry::Accept(message) => self.insert(message, lie),
+            // Its lanes were nudged when it was made durable.
+            Entry::Accept(message) => self.insert(message, lie, false),
             Entry::Settle(settlement) => self.settle(settlement, lie),
         }
     }
 
-    fn insert(&mut self, message: &Prepared, lie: &mut Lie) -> Result<(), Fault> {
+    fn insert(&mut self, message: &Prepared, lie: &mut Lie, nudge: bool) -> Result<(), Fault> {
         let mid = message.mid.bits();
         let place = match message.body {
             Body::File => Place::File,
@@ -90,8 +96,8 @@ impl<'t> Batch<'t> {
             error!(mid = %message.mid, "a message of this id is queued already: the second one is dropped");
             return Ok(());
         }
-        // Nobody to serve: nothing to keep.
-        if message.legs.is_empty() {
+        // Nobody to serve, or served already: nothing to keep.
+        if message.legs.is_empty() || self.void.contains_key(&message.mid) {
             self.effects.gone.push((message.mid, place));
             return Ok(());
         }
@@ -104,6 +110,9 @@ impl<'t> Batch<'t> {
         self.messages.insert(mid, &place.with(&message.record)[..])?;
         for (number, leg) in (0u32..).zip(&message.legs) {
             self.insert_leg(message.mid, number, leg)?;
+            if nudge {
+                self.effects.nudges.extend(leg.nudge());
+            }
         }
         Ok(())
     }
@@ -113,7 +122,6 @@ impl<'t> Batch<'t> {
         if leg.waiting {
             self.due.insert((&leg.key()[..], ms(leg.due), mid.bits(), number), ())?;
         }
-        self.effects.nudges.extend(leg.nudge());
         Ok(())
     }
 
@@ -123,7 +131,10 @@ impl<'t> Batch<'t> {
             self.counters.insert(&name[..], &record[..])?;
         }
         for notice in &settlement.notices {
-            self.insert(notice, lie)?;
+            self.insert(notice, lie, true)?;
+        }
+        if self.void.contains_key(mid) {
+            return Ok(());
         }
         let leg = self.legs.get((mid.bits(), *number))?.map(|record| decode::<Leg>("a leg", record.value()));
         let mut leg = match leg {
@@ -160,9 +171,14 @@ impl<'t> Batch<'t> {
             self.effects.ended.push((mid, number));
         } else if left.recipients.len() < before {
             self.legs.insert((bits, number), &encode(left)[..])?;
+            if matches!(left.state, LegState::Waiting) {
+                // It may have been given back since.
+                self.effects.nudges.push(LaneDue { lane: left.lane.clone(), due: left.due });
+            }
         }
         for (number, leg) in (next..).zip(&settlement.legs) {
             self.insert_leg(mid, number, leg)?;
+            self.effects.nudges.extend(leg.nudge());
         }
         if left.recipients.is_empty()
             && settlement.legs.is_empty()

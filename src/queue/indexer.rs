@@ -1,11 +1,12 @@
 //! The one thread that writes the index: applies what the journal has made durable, in its order.
 //!
-//! It takes whatever gathered while it applied what came before. Readers see each transaction at once; on disk it is with
+//! It rests between two transactions and takes whatever gathered meanwhile, less what came and went (`young`). Readers see each transaction at once; on disk it is with
 //! the next checkpoint, and what a crash takes of it is replayed from the journal. After a fault of the index its file is
 //! opened anew, at once and then once a second, and the journal replayed, until that works.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use redb::Database;
@@ -19,15 +20,16 @@ use super::job::Entry;
 use super::journal::{Position, replay};
 use super::lease::lock;
 use super::medium::Medium;
-use super::recent::Message;
 use super::segments::Segments;
 use super::store::{Keep, Store, begin_write, position};
 use crate::mail::Mid;
 
 /// Entries of one transaction.
 const ENTRIES: usize = 4096;
-/// Transactions keep this distance: one of ten groups costs little more than one of one.
-const PACE: Duration = Duration::from_millis(2);
+/// So long it leaves what came to itself, unless somebody waits for the index: what is settled by then never gets there.
+const DELAY: Duration = Duration::from_millis(100);
+/// Between two looks at what gathers.
+const LOOK: Duration = Duration::from_millis(2);
 /// A checkpoint comes at the latest after so long, or so much of the journal: what a start after a crash has to replay.
 const EVERY: Duration = Duration::from_secs(1);
 const OCTETS: u64 = 32 << 20;
@@ -37,7 +39,6 @@ const OCTETS: u64 = 32 << 20;
 pub(super) struct Group {
     pub(super) entries: Vec<Entry>,
     pub(super) lie: Lie,
-    pub(super) recent: Vec<(Mid, Message)>,
     /// Where the journal goes on behind it.
     pub(super) next: Position,
 }
@@ -54,8 +55,8 @@ pub(super) struct Indexer {
     pub(super) reached: Position,
     /// The last checkpoint: its position and moment.
     pub(super) kept: (Position, Instant),
-    /// When the last transaction began.
-    pub(super) taken: Instant,
+    /// Messages that it passes over, each with the group up to which their settlements come.
+    pub(super) void: HashMap<Mid, u64>,
 }
 
 impl Indexer {
@@ -88,31 +89,58 @@ impl Indexer {
         self.memory.progress.applied(u64::MAX);
     }
 
-    /// Applies a group, and those that wait behind it.
-    fn take(&mut self, first: Group) {
-        std::thread::sleep(PACE.saturating_sub(self.taken.elapsed()));
-        self.taken = Instant::now();
+    /// What gathers behind a group while it rests.
+    fn gather(&self, first: Group) -> Vec<Group> {
+        let since = Instant::now();
+        let mut entries = first.entries.len();
         let mut groups = vec![first];
-        let mut entries = groups[0].entries.len();
-        while entries < ENTRIES
-            && let Ok(group) = self.groups.try_recv()
-        {
-            entries += group.entries.len();
-            groups.push(group);
+        loop {
+            let gone = loop {
+                match self.groups.try_recv() {
+                    Ok(group) if entries < ENTRIES => {
+                        entries += group.entries.len();
+                        groups.push(group);
+                    }
+                    Ok(group) => {
+                        groups.push(group);
+                        return groups;
+                    }
+                    Err(error) => break error == TryRecvError::Disconnected,
+                }
+            };
+            if gone || since.elapsed() >= DELAY || self.memory.progress.is_wanted_beyond(self.reached.group) {
+                return groups;
+            }
+            std::thread::sleep(LOOK);
         }
+    }
+
+    /// Applies a group, and those that gather behind it.
+    fn take(&mut self, first: Group) {
+        let mut groups = self.gather(first);
         // After a replay what was in the channel is in the tables already.
         groups.retain(|group| group.next.group > self.reached.group || group.entries.is_empty());
         let Some(last) = groups.last().map(|group| group.next) else { return };
-        match self.store.with(|database| apply(database, &groups, last)) {
-            Ok(effects) => {
-                for (mid, message) in groups.into_iter().flat_map(|group| group.recent) {
-                    self.memory.recent.keep(mid, message);
-                }
+        let accepted = groups.iter().flat_map(|group| &group.entries).filter_map(Entry::accepted);
+        let leaving = self.memory.young.leave(accepted);
+        // Their last settlements are durable by now, if not all among these groups.
+        let settled = self.memory.progress.journaled_to();
+        self.void.extend(leaving.void.into_iter().map(|mid| (mid, settled)));
+        let void = &self.void;
+        let applied = self.store.with(|database| apply(database, &groups, last, void));
+        match applied {
+            Ok(mut effects) => {
+                effects.nudges.extend(self.memory.young.left(&leaving.mids));
+                self.memory.leases.caught_up(last.group);
                 self.publish(effects);
                 self.reached = last;
+                self.void.retain(|_, settled| *settled > last.group);
                 self.memory.progress.applied(last.group);
             }
-            Err(fault) => self.mend(fault, last),
+            Err(fault) => {
+                self.mend(fault, last);
+                self.memory.nudges.give(self.memory.young.left(&leaving.mids));
+            }
         }
     }
 
@@ -171,7 +199,8 @@ impl Indexer {
 
     fn recover(&mut self, last: Position) -> Result<(), Fault> {
         let database = self.store.reopen()?;
-        let Recovered { mut reached, effects, .. } = recover(&database, &**self.bodies.medium(), Some(last))?;
+        let Recovered { mut reached, effects, .. } =
+            recover(&database, &**self.bodies.medium(), Some(last), &self.void)?;
         if reached.group == last.group {
             reached = last;
         }
@@ -179,6 +208,7 @@ impl Indexer {
         // Nobody reads before the index has all that was told, or what is settled would be claimed again.
         self.memory.progress.applied(reached.group);
         self.store.put(database);
+        self.memory.leases.caught_up(reached.group);
         (self.reached, self.kept) = (reached, (reached, Instant::now()));
         // What was published before does no harm: an ended lease is never taken again, a nudge is only a hint.
         for effects in effects {
@@ -198,14 +228,19 @@ pub(super) struct Recovered {
 }
 
 /// Applies to an index what it lacks of the journal, and makes it durable.
-pub(super) fn recover(database: &Database, medium: &dyn Medium, until: Option<Position>) -> Result<Recovered, Fault> {
+pub(super) fn recover(
+    database: &Database,
+    medium: &dyn Medium,
+    until: Option<Position>,
+    void: &HashMap<Mid, u64>,
+) -> Result<Recovered, Fault> {
     let from = position(database)?;
     let (mut reached, mut effects) = (from, Vec::new());
     let next = replay(medium, from, until, |group| {
         let lie = Lie { segment: group.segment, offset: group.bodies };
-        let group = Group { entries: group.entries, lie, recent: Vec::new(), next: group.next };
+        let group = Group { entries: group.entries, lie, next: group.next };
         reached = group.next;
-        effects.push(apply(database, std::slice::from_ref(&group), reached)?);
+        effects.push(apply(database, std::slice::from_ref(&group), reached, void)?);
         Ok(())
     })?;
     if reached != from {
@@ -214,9 +249,9 @@ pub(super) fn recover(database: &Database, medium: &dyn Medium, until: Option<Po
     Ok(Recovered { reached, next, effects })
 }
 
-fn apply(database: &Database, groups: &[Group], last: Position) -> Result<Effects, Fault> {
+fn apply(database: &Database, groups: &[Group], last: Position, void: &HashMap<Mid, u64>) -> Result<Effects, Fault> {
     let txn = begin_write(database, Keep::Seen)?;
-    let mut batch = Batch::new(&txn)?;
+    let mut batch = Batch::new(&txn, void)?;
     for group in groups {
         let mut lie = group.lie;
         for entry in &group.entries {
@@ -233,6 +268,6 @@ fn apply(database: &Database, groups: &[Group], last: Position) -> Result<Effect
 fn keep(database: &Database, reached: Position) -> Result<(), Fault> {
     let txn = begin_write(database, Keep::Durable)?;
     // A transaction that changes nothing would keep nothing.
-    Batch::new(&txn)?.reached(reached)?;
+    Batch::new(&txn, &HashMap::new())?.reached(reached)?;
     Ok(txn.commit()?)
 }

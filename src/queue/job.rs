@@ -10,7 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::journal;
 use super::recent::Message;
 use super::spool::Ahead;
-use super::tables::{encode, lane_key};
+use super::tables::{at, encode, lane_key, ms};
+use super::young::Fresh;
 use super::{Counter, Lane, LaneDue, Leg, LegState, NewContent, NewMessage, QueueError, Settled};
 use crate::mail::{Envelope, Mid, Timestamp};
 
@@ -32,6 +33,8 @@ pub(super) struct Write {
     pub(super) bodies: Vec<Bytes>,
     /// Of the entry's messages, those that the memory of recent ones takes.
     pub(super) recent: Vec<(Mid, Message)>,
+    /// Of an acceptance: what can be claimed before the index has it.
+    pub(super) fresh: Option<Fresh>,
     /// Content in files of their own.
     pub(super) ahead: Vec<Ahead>,
     pub(super) done: Done,
@@ -103,9 +106,9 @@ struct Contents {
 impl Write {
     pub(super) fn accept(message: NewMessage, done: Done) -> Self {
         let mut contents = Contents::default();
-        let message = contents.prepare(message);
+        let (message, fresh) = contents.prepare(message);
         let head = journal::head(EntryRef::Accept(&message));
-        contents.write(Entry::Accept(message), head, done)
+        Self { fresh: Some(fresh), ..contents.write(Entry::Accept(message), head, done) }
     }
 
     pub(super) fn settle(settled: Settled, done: Done) -> Self {
@@ -117,8 +120,9 @@ impl Write {
             mid,
             number,
             recipients,
-            legs: prepare_legs(legs),
-            notices: notices.into_iter().map(|notice| contents.prepare(notice)).collect(),
+            legs: prepare_legs(&legs),
+            // Reports follow a settlement: they wait for the index.
+            notices: notices.into_iter().map(|notice| contents.prepare(notice).0).collect(),
             counters: counters.into_iter().map(record).collect(),
         };
         let head = journal::head(EntryRef::Settle(&settlement));
@@ -137,38 +141,51 @@ impl Write {
 }
 
 impl Contents {
-    fn prepare(&mut self, message: NewMessage) -> Prepared {
-        let NewMessage { mid, envelope, legs, content } = message;
+    fn prepare(&mut self, message: NewMessage) -> (Prepared, Fresh) {
+        let NewMessage { mid, envelope, mut legs, content } = message;
+        // A leg without recipients would never be settled: it is none.
+        legs.retain(|leg| !leg.recipients.is_empty());
+        // As the index has it.
+        legs.iter_mut().for_each(|leg| leg.due = at(ms(leg.due)));
         let record = encode(&envelope);
+        let envelope = Arc::new(envelope);
         let body = match content {
-            NewContent::Memory(octets) => self.take(mid, envelope, octets),
+            NewContent::Memory(octets) => self.take(mid, &envelope, octets),
             NewContent::Spooled(spooled) => match spooled.into_parts() {
                 (Some(ahead), _) => {
                     self.ahead.push(ahead);
                     Body::File
                 }
-                (None, octets) => self.take(mid, envelope, octets),
+                (None, octets) => self.take(mid, &envelope, octets),
             },
         };
-        Prepared { mid, record, legs: prepare_legs(legs), body }
+        (Prepared { mid, record, legs: prepare_legs(&legs), body }, Fresh { mid, envelope, legs })
     }
 
-    fn take(&mut self, mid: Mid, envelope: Envelope, content: Bytes) -> Body {
+    fn take(&mut self, mid: Mid, envelope: &Arc<Envelope>, content: Bytes) -> Body {
         // What comes in memory is far below 4 GiB: larger messages are spooled.
         let size = u32::try_from(content.len()).unwrap_or(u32::MAX);
         let crc = crc32fast::hash(&content);
         self.bodies.push(content.clone());
-        self.recent.push((mid, Message { envelope: Arc::new(envelope), content }));
+        self.recent.push((mid, Message { envelope: envelope.clone(), content }));
         Body::Journal { size, crc }
     }
 
     fn write(self, entry: Entry, head: Vec<u8>, done: Done) -> Write {
         let Self { bodies, recent, ahead } = self;
-        Write { entry, head, bodies, recent, ahead, done, budget: None }
+        Write { entry, head, bodies, recent, fresh: None, ahead, done, budget: None }
     }
 }
 
 impl Entry {
+    /// The message that an acceptance brings.
+    pub(super) fn accepted(&self) -> Option<Mid> {
+        match self {
+            Self::Accept(message) => Some(message.mid),
+            Self::Settle(_) => None,
+        }
+    }
+
     /// The messages that it brings, in the order of their bodies.
     pub(super) fn messages(&self) -> &[Prepared] {
         match self {
@@ -189,12 +206,12 @@ impl PreparedLeg {
 }
 
 /// A leg without recipients would never be settled: it is none.
-fn prepare_legs(legs: Vec<Leg>) -> Vec<PreparedLeg> {
-    let prepare = |leg: Leg| PreparedLeg {
+fn prepare_legs(legs: &[Leg]) -> Vec<PreparedLeg> {
+    let prepare = |leg: &Leg| PreparedLeg {
         due: leg.due,
         waiting: matches!(leg.state, LegState::Waiting),
-        record: encode(&leg),
-        lane: leg.lane,
+        record: encode(leg),
+        lane: leg.lane.clone(),
     };
-    legs.into_iter().filter(|leg| !leg.recipients.is_empty()).map(prepare).collect()
+    legs.iter().filter(|leg| !leg.recipients.is_empty()).map(prepare).collect()
 }

@@ -1,7 +1,8 @@
 //! What the queue knows in memory alone: leases, and which lanes to look at.
 //!
 //! A lease is taken before the leg is read in a fresh snapshot, and ended after the commit that settled the leg: whoever
-//! takes it next sees that commit. So no leg is ever handed out twice.
+//! takes it next sees that commit. So no leg is ever handed out twice. One that is given back with a part of it settled
+//! cannot be had before the index knows of that part.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,14 +20,25 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Legs under lease, with the lane to nudge when they come back; `None` for held ones.
 #[derive(Debug, Default)]
-pub(super) struct Leases(Mutex<HashMap<LegId, Option<LaneDue>>>);
+pub(super) struct Leases(Mutex<Legs>);
+
+#[derive(Debug, Default)]
+struct Legs {
+    /// Under lease, with the lane to nudge when they come back; `None` for held ones.
+    leased: HashMap<LegId, Option<LaneDue>>,
+    /// With settlements that the index lacks, each with the group behind the last of them.
+    behind: HashMap<LegId, u64>,
+}
 
 impl Leases {
-    /// Takes the lease; false where somebody has it.
+    /// Takes the lease; false where somebody has it, or the index is behind.
     pub(super) fn take(&self, id: LegId, back: impl FnOnce() -> Option<LaneDue>) -> bool {
-        match lock(&self.0).entry(id) {
+        let mut legs = lock(&self.0);
+        if legs.behind.contains_key(&id) {
+            return false;
+        }
+        match legs.leased.entry(id) {
             Entry::Occupied(_) => false,
             Entry::Vacant(free) => {
                 free.insert(back());
@@ -36,18 +48,29 @@ impl Leases {
     }
 
     pub(super) fn holds(&self, id: LegId) -> bool {
-        lock(&self.0).contains_key(&id)
+        let legs = lock(&self.0);
+        legs.leased.contains_key(&id) || legs.behind.contains_key(&id)
     }
 
     pub(super) fn end(&self, id: LegId) -> Option<LaneDue> {
-        lock(&self.0).remove(&id).flatten()
+        lock(&self.0).leased.remove(&id).flatten()
     }
 
     /// What is to be nudged when the lease is given back.
     pub(super) fn comes_back_to(&self, id: LegId, back: Option<LaneDue>) {
-        if let Some(kept) = lock(&self.0).get_mut(&id) {
+        if let Some(kept) = lock(&self.0).leased.get_mut(&id) {
             *kept = back;
         }
+    }
+
+    /// A settlement was made durable that the index lacks: it comes with the group before `next`.
+    pub(super) fn falls_behind(&self, id: LegId, next: u64) {
+        lock(&self.0).behind.insert(id, next);
+    }
+
+    /// The index has all groups before `next`.
+    pub(super) fn caught_up(&self, next: u64) {
+        lock(&self.0).behind.retain(|_, last| *last > next);
     }
 }
 

@@ -30,6 +30,7 @@ mod spool;
 mod store;
 mod tables;
 mod writer;
+mod young;
 
 #[cfg(test)]
 mod tests;
@@ -45,8 +46,8 @@ use crate::mail::{Envelope, Mid, Timestamp};
 use bodies::Bodies;
 use error::Fault;
 use indexer::{Indexer, Recovered};
-use job::{Job, Write};
-use journal::Journal;
+use job::{Entry, Job, Write};
+use journal::{Journal, Position};
 use lease::{Leases, LegId, Nudges, lock};
 use medium::{Folder, Medium};
 use progress::Progress;
@@ -55,6 +56,7 @@ use segments::Segments;
 use space::{Probe, Space};
 use store::{Opener, Store};
 use writer::Writer;
+use young::{Fresh, Young};
 
 pub use content::Content;
 pub use error::QueueError;
@@ -89,6 +91,7 @@ struct Memory {
     leases: Leases,
     nudges: Nudges,
     recent: Recent,
+    young: Young,
     progress: Progress,
     space: Space,
     refusal: Mutex<Refusal>,
@@ -108,6 +111,34 @@ impl Refusal {
 }
 
 impl Memory {
+    /// An entry was made durable, in the group before `next`; the index hears of it later.
+    fn tell(
+        &self,
+        entry: &Entry,
+        next: Position,
+        recent: Vec<(Mid, recent::Message)>,
+        fresh: Option<Fresh>,
+        nudges: &mut Vec<LaneDue>,
+    ) {
+        for (mid, message) in recent {
+            self.recent.keep(mid, message);
+        }
+        nudges.extend(fresh.into_iter().flat_map(|fresh| self.young.accepted(fresh)));
+        let Entry::Settle(settlement) = entry else { return };
+        if let Some(legs) = self.young.settled(settlement) {
+            for number in (0..).take(legs) {
+                self.leases.end((settlement.mid, number));
+            }
+            self.recent.forget(settlement.mid);
+        } else {
+            self.leases.falls_behind((settlement.mid, settlement.number), next.group);
+            if !settlement.legs.is_empty() || !settlement.notices.is_empty() {
+                // What moves to the next provider does not wait until the index has rested.
+                self.progress.want(next.group);
+            }
+        }
+    }
+
     fn release(&self, id: LegId) {
         self.nudges.give(self.leases.end(id));
     }
@@ -152,7 +183,7 @@ impl Queue {
         let (store, (recovered, segments)) = Store::open(options.path.clone(), opener, |database| {
             // First the index, whose lock keeps a second relay out.
             medium.prepare().map_err(Fault::io)?;
-            let recovered = indexer::recover(database, &*medium, None)?;
+            let recovered = indexer::recover(database, &*medium, None, &HashMap::new())?;
             segments::remove_orphans(database, &bodies)?;
             Ok((recovered, Segments::load(database, &bodies)?))
         })?;
@@ -162,6 +193,7 @@ impl Queue {
             leases: Leases::default(),
             nudges: Nudges::default(),
             recent: Recent::default(),
+            young: Young::default(),
             progress: Progress::default(),
             space: Space::new(probe, options.min_free.0, probe_every),
             refusal: Mutex::default(),
@@ -176,7 +208,7 @@ impl Queue {
             pause,
             reached,
             kept: (reached, Instant::now()),
-            taken: Instant::now(),
+            void: HashMap::new(),
         };
         let opening = |error| Fault::io(error).opening(&options.path);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -242,7 +274,7 @@ impl Queue {
     /// it gives back what it leased.
     pub async fn claim(&self, lane: &Lane, now: Timestamp, most: usize) -> Result<Claimed, QueueError> {
         let (queue, lane) = (self.clone(), lane.clone());
-        // What is not in the index yet is not waited for: its lane is nudged when it is.
+        // What is not in the index yet is claimed from the memory of young messages.
         let claim = move || {
             let Inner { store, memory, bodies, .. } = &*queue.0;
             let claimed = reader::claim(store, memory, &lane, now, most)?;

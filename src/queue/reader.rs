@@ -48,10 +48,32 @@ pub(super) fn claim(
     most: usize,
 ) -> Result<(Claimed, Taken), Fault> {
     let mut taken = Taken::new(memory.clone());
-    let (candidates, next_due) = lease_due(store, &mut taken, lane, now, most)?;
-    // Only now, with the leases taken, the legs themselves: the snapshot above may be older than a settlement whose lease
+    // First what the index does not have yet: what goes over meanwhile is then seen there.
+    let young = memory.young.candidates(lane, most, |id| taken.is_free(id));
+    let (mut candidates, mut next_due) = lease_due(store, &mut taken, lane, now, most)?;
+    for (id, due) in young {
+        if due.as_millisecond() > now.as_millisecond() || candidates.len() >= most {
+            next_due = Some(next_due.map_or(due, |next| next.min(due)));
+            break;
+        }
+        if taken.take(id, || Some(LaneDue { lane: lane.clone(), due })) {
+            candidates.push((id, due));
+        }
+    }
+    // Only now, with the leases taken, the legs themselves: what was seen above may be older than a settlement whose lease
     // has ended since.
-    let claims = store.read(|txn| {
+    let mut claims = Vec::with_capacity(candidates.len());
+    candidates.retain(|((mid, number), _)| match memory.young.claim(*mid, *number) {
+        Some(claim) => {
+            claims.push(claim);
+            false
+        }
+        None => true,
+    });
+    if candidates.is_empty() {
+        return Ok((Claimed { claims, next_due }, taken));
+    }
+    let indexed = store.read(|txn| {
         let records = Records::open(txn)?;
         let mut claims = Vec::with_capacity(candidates.len());
         for (id, due) in candidates {
@@ -64,6 +86,8 @@ pub(super) fn claim(
         }
         Ok(claims)
     })?;
+    // What the index has is the older.
+    claims.splice(0..0, indexed);
     Ok((Claimed { claims, next_due }, taken))
 }
 

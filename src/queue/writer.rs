@@ -130,7 +130,7 @@ impl Writer {
             self.journal.seal();
             let next = self.journal.synced();
             let lie = Lie { segment, offset: 0 };
-            let _ = self.index.send(Group { entries: Vec::new(), lie, recent: Vec::new(), next });
+            let _ = self.index.send(Group { entries: Vec::new(), lie, next });
         }
     }
 
@@ -171,16 +171,17 @@ impl Writer {
         self.memory.progress.journaled(self.journal.synced().group);
         for (group, lie, next) in self.state.waiting.drain(..) {
             let mut entries = Vec::with_capacity(group.len());
-            let mut recent = Vec::with_capacity(group.len());
+            let mut nudges = Vec::new();
             for write in group {
+                self.memory.tell(&write.entry, next, write.recent, write.fresh, &mut nudges);
                 entries.push(write.entry);
-                recent.extend(write.recent);
                 write.ahead.into_iter().for_each(super::spool::Ahead::owned);
                 // Nobody may listen any more: it stands.
                 let _ = write.done.send(Ok(()));
             }
+            self.memory.nudges.give(nudges);
             // The indexer ends after this thread.
-            let _ = self.index.send(Group { entries, lie, recent, next });
+            let _ = self.index.send(Group { entries, lie, next });
         }
         Ok(())
     }

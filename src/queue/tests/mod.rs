@@ -9,6 +9,7 @@ mod full;
 mod journal;
 mod model;
 mod spool;
+mod young;
 
 use std::path::PathBuf;
 use std::time::Duration;
