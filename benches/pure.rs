@@ -9,12 +9,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput};
-use waypost::config::{self, Outside, Sources};
-use waypost::mail::{Address, Mid};
+use waypost::config::{self, Config, Outside, Sources, Sticky};
+use waypost::delivery::plan::{Draw, Question as Where, Standing, plan};
+use waypost::delivery::schedule::{Jitter, Schedule};
+use waypost::delivery::settle::{Case, History, settle};
+use waypost::mail::{Address, Diagnosis, EnhancedStatus, Mid, ProviderName, Severity, Timestamp};
+use waypost::queue::Passed;
 use waypost::routing::{Decision, Facts, Table};
 use waypost::smtp::content::DotReader;
 use waypost::smtp::server::{Action, Answer, Input, Peer, Question, Session, Settings};
-use waypost::transport::sendgrid;
+use waypost::transport::{Outcome, Trouble, TroubleKind, sendgrid};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -22,6 +26,7 @@ fn main() {
     sessions(&mut criterion);
     content(&mut criterion);
     routing(&mut criterion);
+    settling(&mut criterion);
     json(&mut criterion);
     criterion.final_summary();
 }
@@ -140,11 +145,55 @@ fn table(count: usize) -> Table {
     for n in 0..count {
         routes += &format!("  - {{name: r{n}, match: {{recipient_domain: d{n}.example}}, deliver: [out]}}\n");
     }
-    let sources = Sources::new("")
-        .with("routes/a.yaml", routes)
-        .with("providers/a.yaml", "providers: [{name: out, transport: maildir, path: out}]");
-    let config = config::load(&sources, &Nothing).config.expect("a good configuration");
+    let config = loaded(routes, &["out"]);
     Table::new(config.routes, config.providers)
+}
+
+fn loaded(routes: String, providers: &[&str]) -> Config {
+    let maildir = |name: &&str| format!("  - {{name: {name}, transport: maildir, path: {name}}}\n");
+    let providers: String = providers.iter().map(maildir).collect();
+    let sources =
+        Sources::new("").with("routes/a.yaml", routes).with("providers/a.yaml", format!("providers:\n{providers}"));
+    config::load(&sources, &Nothing).config.expect("a good configuration")
+}
+
+/// What becomes of a recipient after an attempt, in a chain of three.
+fn settling(criterion: &mut Criterion) {
+    let routes = "routes: [{name: all, deliver: [one, two, three]}]".to_owned();
+    let config = loaded(routes, &["one", "two", "three"]);
+    let route = &config.routes[0];
+    let provider = ProviderName::new("one");
+    let now = Timestamp::from_second(1_764_000_000).expect("a time");
+    let recipient: Address = "b@customer.example".parse().expect("an address");
+    let draw = Draw::new(Sticky::Message, Mid::from_bits(7), &recipient);
+    let goes = |passed: &[Passed]| plan(&Where { route, passed, shy: &[], draw }, &|_| Standing::Ready);
+    let said = Diagnosis::local(EnhancedStatus::new(Severity::Transient, 4, 1), "no answer");
+    let outcomes = [
+        ("delivered", Outcome::Delivered { diagnosis: said.clone(), provider_id: None }),
+        ("deferred", Outcome::Deferred(said.clone())),
+        ("unavailable", Outcome::Unavailable(Trouble { kind: TroubleKind::Connection, diagnosis: said })),
+    ];
+    let pauses = [std::time::Duration::from_secs(60)];
+    let mut group = criterion.benchmark_group("settle");
+    for (name, outcome) in outcomes {
+        group.bench_function(name, |bench| {
+            bench.iter(|| {
+                let case = Case {
+                    route,
+                    provider: &provider,
+                    history: History { due: now, attempts: 0, passed: &[], last: None },
+                    schedule: Schedule::new(&pauses),
+                    paused_until: None,
+                    expires_at: now,
+                    now,
+                    jitter: Jitter::new(0.5),
+                    plan: &goes,
+                };
+                settle(black_box(&outcome), &case)
+            });
+        });
+    }
+    group.finish();
 }
 
 /// MIME to SendGrid's JSON.

@@ -1,8 +1,9 @@
 //! The one thread that writes the index: applies what the journal has made durable, in its order.
 //!
-//! It rests between two transactions and takes whatever gathered meanwhile, less what came and went (`young`). Readers see each transaction at once; on disk it is with
-//! the next checkpoint, and what a crash takes of it is replayed from the journal. After a fault of the index its file is
-//! opened anew, at once and then once a second, and the journal replayed, until that works.
+//! It rests between two transactions and takes whatever gathered meanwhile, less what came and went (`young`). Readers see
+//! each transaction at once; on disk it is with the next checkpoint, and what a crash takes of it is replayed from the
+//! journal. After a fault of the index its file is opened anew, at once and then once a second, and the journal replayed,
+//! until that works.
 
 use std::collections::HashMap;
 use std::sync::Arc;
