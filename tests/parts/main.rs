@@ -4,6 +4,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[path = "../support/page.rs"]
+mod page;
+
 mod backlog;
 mod clients;
 mod disk_full;
@@ -14,6 +17,7 @@ mod mx;
 mod postfix;
 mod rates;
 mod shutdown;
+mod smuggling;
 mod stand_ins;
 mod support;
 mod three_routes;
