@@ -21,5 +21,6 @@ mod smuggling;
 mod stand_ins;
 mod support;
 mod three_routes;
+mod tls;
 mod unknown;
 mod wrong_configurations;
