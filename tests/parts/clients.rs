@@ -1,4 +1,5 @@
-//! Clients that people use: curl, swaks, Python's smtplib, and what a hand-written one may say.
+//! What clients do beside handing in a message (that is `every_client`): what they build, what they are refused, and what a
+//! hand-written one may say.
 
 use std::path::Path;
 use std::process::Command;
@@ -63,28 +64,6 @@ fn open() -> Relay {
 
 fn lossy(message: &[u8]) -> String {
     String::from_utf8_lossy(message).into_owned()
-}
-
-#[test]
-#[ignore = "needs curl"]
-fn curl_over_starttls_and_implicit_tls_with_each_mechanism() {
-    for (tls, scheme) in [("starttls", "smtp"), ("implicit", "smtps")] {
-        let secured = Secured::start(tls);
-        let file = secured.relay.path().join("FILE");
-        let content = marked(1, "app@sender.example", "one@a.example", 5_000);
-        std::fs::write(&file, &content).unwrap();
-        for (n, mechanism) in ["PLAIN", "LOGIN"].iter().enumerate() {
-            let mut curl = Command::new(tool("curl"));
-            curl.args(["-sS", "--ssl-reqd", "--mail-from", "app@sender.example", "--mail-rcpt", "one@a.example"]);
-            curl.arg(format!("{scheme}://localhost:{}", secured.relay.address.port())).arg("--cacert");
-            curl.arg(secured.certificate()).args(["--login-options", &format!("AUTH={mechanism}")]);
-            output(curl.args(["-u", &format!("{USER}:{PASSWORD}"), "-T"]).arg(&file));
-            let messages = secured.mail().wait_for(n + 1);
-            let message = lossy(&messages[n]);
-            assert!(messages[n].ends_with(&content), "{message}");
-            assert!(message.contains("with ESMTPSA\r\n"), "{message}");
-        }
-    }
 }
 
 #[test]
