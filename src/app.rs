@@ -71,10 +71,11 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
     let server = config.server;
     let settings = delivery::Settings::from(&server);
 
-    let certificate = server.tls.as_ref().map(ingress::server_config).transpose()?;
+    let certificates = ingress::Certificates::load(&server, clock.wall())?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
-        doors.push(ingress::bind(listener, certificate.clone())?);
+        let tls = certificates.of(&listener)?;
+        doors.push(ingress::bind(listener, tls)?);
     }
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
@@ -89,7 +90,7 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
         table,
         queue,
         gate: Arc::new(Doorman(Users::new(server.users))),
-        clock,
+        clock: clock.clone(),
         mids,
         timeouts: ingress::ClientTimeouts { grace: server.shutdown_grace, ..ingress::ClientTimeouts::default() },
     });
@@ -100,6 +101,7 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
     for door in doors {
         sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
     }
+    sessions.spawn(certificates.watch(clock, stop_doors.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
 
     let signal = stop_requests.next().await;

@@ -192,8 +192,28 @@ fn the_server() {
             (
                 "listeners: [{name: a, address: 0.0.0.0:587, tls: starttls, authentication: required}]",
                 &[
-                    "1:50: listener 'a': tls needs a certificate; give 'tls: {certificate: ..., key: ...}' at the top level",
+                    "1:50: listener 'a': no certificate is given: the relay makes a self-signed one, which clients refuse that check it; \
+                     give 'tls: {certificate: ..., key: ...}' at the top level",
                     "1:76: listener 'a': authentication needs users, and there are none",
+                ],
+            ),
+            (
+                "listeners: [{name: a, address: 127.0.0.1:25, tls: starttls, certificate: c.pem}, {name: b, address: 127.0.0.1:26, key: k.pem, certificate: c.pem}]",
+                &[
+                    "1:61: 'certificate' and 'key' go together; give both or neither",
+                    "1:120: cannot read /etc/waypost/k.pem: entity not found",
+                    "1:140: cannot read /etc/waypost/c.pem: entity not found",
+                    "1:140: listener 'b': its certificate does nothing without 'tls: starttls' or 'tls: implicit'",
+                ],
+            ),
+            (
+                "tls: [{certificate: c.pem}, {certificat: c.pem, key: k.pem}]",
+                &[
+                    "1:7: key 'key' is missing",
+                    "1:21: cannot read /etc/waypost/c.pem: entity not found",
+                    "1:29: key 'certificate' is missing",
+                    "1:30: unknown key 'certificat', did you mean 'certificate'?",
+                    "1:54: cannot read /etc/waypost/k.pem: entity not found",
                 ],
             ),
             (

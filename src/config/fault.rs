@@ -93,9 +93,14 @@ pub(super) enum Fault {
     #[error("no listener: nothing could hand in mail")]
     NoListeners,
     #[error(
-        "listener '{listener}': tls needs a certificate; give 'tls: {{certificate: ..., key: ...}}' at the top level"
+        "listener '{listener}': no certificate is given: the relay makes a self-signed one, which clients refuse that check it; \
+         give 'tls: {{certificate: ..., key: ...}}' at the top level"
     )]
-    NoCertificate { listener: String },
+    SelfSigned { listener: String },
+    #[error("'certificate' and 'key' go together; give both or neither")]
+    HalfCertificate,
+    #[error("listener '{listener}': its certificate does nothing without 'tls: starttls' or 'tls: implicit'")]
+    IdleCertificate { listener: String },
     #[error("listener '{listener}': authentication needs users, and there are none")]
     NoUsers { listener: String },
     #[error(

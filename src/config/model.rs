@@ -27,7 +27,8 @@ pub struct Server {
     /// What the relay calls itself in greetings, EHLO, trace fields and DSNs.
     pub hostname: Domain,
     pub listeners: Vec<Listener>,
-    pub tls: Option<TlsFiles>,
+    /// For the listeners that have none of their own; the first is for clients that ask for no name or another one.
+    pub tls: Vec<ServerCertificate>,
     pub users: Vec<User>,
     pub queue: QueueSettings,
     /// Empty: the system's resolvers.
@@ -42,6 +43,8 @@ pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
     pub tls: ListenerTls,
+    /// Its own, instead of the server's.
+    pub certificate: Option<ServerCertificate>,
     pub authentication: Authentication,
     /// Who may relay without authentication. Default: loopback.
     pub allow: Vec<IpNet>,
@@ -63,6 +66,14 @@ pub enum Authentication {
     None,
     Optional,
     Required,
+}
+
+/// A certificate, and where the configuration names it.
+#[derive(Debug, Clone)]
+pub struct ServerCertificate {
+    pub files: TlsFiles,
+    pub certificate_place: Place,
+    pub key_place: Place,
 }
 
 /// PEM files, resolved against the configuration directory.

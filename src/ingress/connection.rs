@@ -68,9 +68,8 @@ where
 {
     let mut wire = Wire::Clear(stream);
     let mut tls = false;
-    if door.listener.tls == ListenerTls::Implicit
-        && let Some(config) = &door.tls
-    {
+    if door.listener.tls == ListenerTls::Implicit {
+        let Some(config) = &door.tls else { return };
         let secured = tokio::select! {
             secured = Box::pin(wire.secured(Arc::clone(config))) => secured,
             () = token.cancelled() => return,

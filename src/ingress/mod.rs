@@ -40,7 +40,7 @@ use crate::smtp::reply::Reply;
 use crate::smtp::server::Settings;
 
 pub use legs::NO_ROUTE;
-pub use tls::{TlsError, server_config};
+pub use tls::{Certificates, TlsError, problems as certificate_problems};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -89,10 +89,6 @@ impl Default for ClientTimeouts {
 pub enum BindError {
     #[error("listener '{listener}' cannot listen on {address}: {error}{}", remedy(.error))]
     Socket { listener: String, address: SocketAddr, error: io::Error },
-    #[error(
-        "listener '{listener}' wants TLS, and there is no certificate: give `tls: {{certificate, key}}` in waypost.yaml"
-    )]
-    NoCertificate { listener: String },
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -123,11 +119,9 @@ struct Door {
     passwords: Semaphore,
 }
 
-/// Takes the listener's port. To be called within the runtime.
+/// Takes the listener's port. To be called within the runtime. Without what its TLS is made of, a listener that is to have
+/// TLS offers none and takes nobody from whom it is wanted from the start.
 pub fn bind(listener: Listener, tls: Option<Arc<ServerConfig>>) -> Result<Bound, BindError> {
-    if listener.tls != ListenerTls::None && tls.is_none() {
-        return Err(BindError::NoCertificate { listener: listener.name });
-    }
     match socket(listener.address) {
         Ok(socket) => Ok(Bound { socket, listener, tls }),
         Err(error) => Err(BindError::Socket { listener: listener.name, address: listener.address, error }),
@@ -217,7 +211,7 @@ impl Door {
             hostname: deps.hostname.clone(),
             max_message_size: listener.max_message_size.0,
             max_recipients: listener.max_recipients,
-            starttls: listener.tls == ListenerTls::StartTls,
+            starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),
             authentication: listener.authentication != Authentication::None,
         });
         Self { listener, settings, tls, deps, passwords: Semaphore::new(PASSWORDS) }

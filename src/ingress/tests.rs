@@ -119,6 +119,7 @@ fn listener() -> Listener {
         name: "apps".into(),
         address: "127.0.0.1:0".parse().unwrap(),
         tls: ListenerTls::None,
+        certificate: None,
         authentication: Authentication::None,
         allow: vec!["127.0.0.0/8".parse().unwrap()],
         max_message_size: Size(4 * 1024 * 1024),
@@ -166,7 +167,7 @@ impl Relay {
             let files = config::TlsFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
             std::fs::write(&files.certificate, made.cert.pem()).unwrap();
             std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-            (Some(server_config(&files).unwrap()), Some(made.cert.der().clone()))
+            (Some(tls::of_files(files)), Some(made.cert.der().clone()))
         };
         let bound = bind(listener, tls).unwrap();
         let (address, token, tracker) = (bound.address().unwrap(), CancellationToken::new(), TaskTracker::new());

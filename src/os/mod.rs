@@ -5,9 +5,11 @@ mod file;
 mod host;
 mod signal;
 mod socket;
+mod stamp;
 
 pub use clock::Clock;
 pub use file::{create_private, create_private_folder, open_existing, open_private, punch, read_at, sync_folder};
 pub use host::hostname;
 pub use signal::StopRequests;
 pub use socket::reuse_address;
+pub use stamp::{FileStamp, mode_for_others, stamp};

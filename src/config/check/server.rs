@@ -8,8 +8,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Files, Names};
 use crate::config::fault::Fault;
-use crate::config::model::{Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, TlsFiles, User};
-use crate::config::raw::{OrNever, RawListener, RawQueue, RawTlsFiles, ServerFile, Span};
+use crate::config::model::{
+    Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, ServerCertificate, TlsFiles, User,
+};
+use crate::config::raw::{OrNever, RawListener, RawQueue, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
 use crate::config::{Secret, Size};
@@ -24,7 +26,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         return Server {
             hostname: hostname(cx),
             listeners: vec![usual_listener()],
-            tls: None,
+            tls: Vec::new(),
             users: Vec::new(),
             queue: queue(None, cx),
             nameservers: Vec::new(),
@@ -38,7 +40,14 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
         listeners: listeners(file, cx),
-        tls: file.tls.get().and_then(|tls| tls_files(tls, cx)),
+        tls: file
+            .tls
+            .get()
+            .map(|tls| &tls.0)
+            .into_iter()
+            .flatten()
+            .filter_map(|tls| certificate(&tls.certificate, &tls.key, cx))
+            .collect(),
         users,
         queue: queue(file.queue.get(), cx),
         nameservers: file
@@ -73,6 +82,7 @@ fn usual_listener() -> Listener {
         name: "default".to_owned(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
         tls: ListenerTls::None,
+        certificate: None,
         authentication: Authentication::None,
         allow: loopback(),
         max_message_size: Size(35 * MIB),
@@ -107,6 +117,7 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             name,
             address,
             tls: raw.tls.or(ListenerTls::None),
+            certificate: own_certificate(raw, cx),
             authentication: raw.authentication.or(Authentication::None),
             allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().map(|net| net.value).collect()),
             max_message_size: raw.max_message_size.or(usual.max_message_size),
@@ -132,8 +143,12 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     if listener.max_message_size.0 == 0 {
         cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
     }
-    if listener.tls != ListenerTls::None && !file.tls.is_given() {
-        cx.error(raw.tls.spot(raw.spot()), Fault::NoCertificate { listener: named() });
+    let own = raw.certificate.is_given() || raw.key.is_given();
+    if listener.tls != ListenerTls::None && !file.tls.is_given() && !own {
+        cx.warning(raw.tls.spot(raw.spot()), Fault::SelfSigned { listener: named() });
+    }
+    if listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some() && own {
+        cx.warning(raw.certificate.spot(raw.spot()), Fault::IdleCertificate { listener: named() });
     }
     let signs_in = listener.authentication != Authentication::None;
     let no_users = !file.users.is_given() || file.users.get().is_some_and(Vec::is_empty);
@@ -201,10 +216,22 @@ fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
     users
 }
 
-fn tls_files(raw: &RawTlsFiles, cx: &mut Cx<'_>) -> Option<TlsFiles> {
-    let certificate = readable(&raw.certificate, cx);
-    let key = readable(&raw.key, cx);
-    Some(TlsFiles { certificate: certificate?, key: key? })
+fn certificate(certificate: &Field<PathBuf>, key: &Field<PathBuf>, cx: &mut Cx<'_>) -> Option<ServerCertificate> {
+    let files = (readable(certificate, cx), readable(key, cx));
+    let place = |field: &Field<PathBuf>| field.value.as_ref().map(|at| cx.place(at.spot));
+    let (certificate_place, key_place) = (place(certificate)?, place(key)?);
+    Some(ServerCertificate { files: TlsFiles { certificate: files.0?, key: files.1? }, certificate_place, key_place })
+}
+
+fn own_certificate(raw: &RawListener, cx: &mut Cx<'_>) -> Option<ServerCertificate> {
+    match (raw.certificate.key, raw.key.key) {
+        (Some(_), Some(_)) => certificate(&raw.certificate, &raw.key, cx),
+        (Some(spot), None) | (None, Some(spot)) => {
+            cx.error(spot, Fault::HalfCertificate);
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 /// The path of a file that must be there.

@@ -17,8 +17,9 @@ record! {
         may "hostname" hostname: Domain,
         /// Addresses that accept SMTP. Default: 127.0.0.1:2525.
         may "listeners" listeners: List<RawListener>,
-        /// The certificate of all listeners that speak TLS.
-        may "tls" tls: RawTlsFiles,
+        /// The certificates of the listeners that speak TLS: one, or a list of which a client gets the one that bears the name
+        /// that it asks for, else the first. Default: one that the relay makes itself.
+        may "tls" tls: OneOrMany<RawTlsFiles>,
         /// Who may sign in.
         may "users" users: List<RawUser>,
         /// The durable queue and its retry schedule.
@@ -42,6 +43,10 @@ record! {
         need "address" address: SocketAddr,
         /// none, starttls or implicit. Default: none.
         may "tls" tls: ListenerTls,
+        /// Its own certificate chain, instead of the server's `tls`.
+        may "certificate" certificate: PathBuf,
+        /// The key of its own certificate.
+        may "key" key: PathBuf,
         /// none, optional or required. Default: none.
         may "authentication" authentication: Authentication,
         /// Networks that may relay without authentication. Default: loopback alone.

@@ -39,8 +39,8 @@ async fn content_is_refused_for_what_is_in_it() {
     let relay = Relay::start(listener()).await;
     let mut client = relay.client().await;
     for (content, code) in [
-        (format!("{}\r\n", "Received: x\r\n".repeat(50)), "554 5.4.6"),
-        (format!("{}\r\n", "Received: x\r\n".repeat(49)), "250 2.0.0"),
+        (format!("{}\r\n", "Received: x\r\n".repeat(100)), "554 5.4.6"),
+        (format!("{}\r\n", "Received: x\r\n".repeat(99)), "250 2.0.0"),
         (format!("A: {}\r\n\r\n", "x".repeat(1024 * 1024)), "552 5.3.4"),
         (format!("A: b\r\n\r\n{}\r\n", "x".repeat(4 * 1024 * 1024)), "552 5.3.4"),
         ("A: \0\r\n\r\n".to_owned(), "550 5.6.0"),

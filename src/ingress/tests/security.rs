@@ -65,8 +65,22 @@ async fn what_is_no_handshake_ends_the_connection() {
     assert!(!rest.starts_with(b"2") && !rest.starts_with(b"5"), "{rest:?}");
 }
 
+/// It always has one; were it not so, nothing that is to be under TLS goes in clear.
 #[tokio::test]
-async fn a_listener_without_its_certificate_does_not_start() {
-    let error = bind(Listener { tls: ListenerTls::StartTls, ..listener() }, None).unwrap_err().to_string();
-    assert!(error.contains("'apps'") && error.contains("certificate"), "{error}");
+async fn without_a_certificate_nothing_is_offered_and_nobody_taken() {
+    for (tls, greeting) in [(ListenerTls::StartTls, "220 relay.example ESMTP waypost\r\n"), (ListenerTls::Implicit, "")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let bound = bind(Listener { tls, ..listener() }, None).unwrap();
+        let (address, token) = (bound.address().unwrap(), CancellationToken::new());
+        let served =
+            tokio::spawn(bound.serve(Arc::new(deps(folder.path(), Size(0))), token.clone(), TaskTracker::new()));
+        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        assert_eq!(client.reply().await, greeting);
+        if !greeting.is_empty() {
+            assert!(!client.ask("EHLO me\r\n", 1).await[0].contains("STARTTLS"));
+        }
+        token.cancel();
+        served.await.unwrap();
+    }
 }

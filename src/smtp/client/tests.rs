@@ -352,6 +352,7 @@ fn parameters_are_those_that_the_server_offers() {
     full.recipients[0].notify = Some(Notify { success: true, failure: true, delay: false });
     full.recipients[0].orcpt = Some(Orcpt { kind: "rfc822".to_owned(), address: "o=x@b.example".to_owned() });
     full.recipients[1].notify = Some(Notify::default());
+    full.recipients[1].orcpt = Some(Orcpt { kind: "utf-8".to_owned(), address: "ü+x@b.example".to_owned() });
     check(
         &settings(),
         &full,
@@ -360,7 +361,7 @@ fn parameters_are_those_that_the_server_offers() {
             "EHLO relay.example",
             "MAIL FROM:<s@a.example> SIZE=100 BODY=8BITMIME RET=HDRS ENVID=a+2Bb",
             "RCPT TO:<a@b.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;o+3Dx@b.example",
-            "RCPT TO:<c@b.example> NOTIFY=NEVER",
+            r"RCPT TO:<c@b.example> NOTIFY=NEVER ORCPT=utf-8;\x{FC}\x{2B}x@b.example",
             "DATA",
         ],
     );

@@ -202,7 +202,10 @@ fn rcpt(recipient: &Recipient, offered: &Capabilities) -> Bytes {
             let _ = write!(line, " NOTIFY={}", if asked.is_empty() { "NEVER".to_owned() } else { asked.join(",") });
         }
         if let Some(orcpt) = &recipient.orcpt {
-            let _ = write!(line, " ORCPT={};{}", orcpt.kind, xtext::encode(&orcpt.address));
+            // RFC 6533, section 3: an address beyond ASCII has a form of its own, which every hop can carry.
+            let ascii = orcpt.address.is_ascii();
+            let address = if ascii { xtext::encode(&orcpt.address) } else { xtext::seven_bit(&orcpt.address) };
+            let _ = write!(line, " ORCPT={};{address}", orcpt.kind);
         }
     }
     line.push_str("\r\n");

@@ -113,6 +113,9 @@ pub(super) fn content_fault(fault: content::Fault, most: u64) -> Reply {
         content::Fault::BareLineEnd => {
             reply(550, 6, 0, "Bare CR or LF in the content: lines must end with CRLF (curl: --crlf)")
         }
+        content::Fault::DisguisedEnd => {
+            reply(550, 6, 0, "A line of NUL and a dot: a server that drops NUL would take it for the end")
+        }
         content::Fault::TooLarge => too_large(most),
     }
 }
