@@ -83,9 +83,16 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let sessions = TaskTracker::new();
+    let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
+    if let Some(pickup) = &mut pickup {
+        pickup.recover().await;
+    }
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
     for door in doors {
         sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
+    }
+    if let Some(pickup) = pickup {
+        sessions.spawn(pickup.run(stop_doors.clone()));
     }
     info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
 

@@ -244,13 +244,30 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, dns, log, shutdown_grace",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace",
                 ],
             ),
             (
                 "- a\n- b",
                 &[
                     "1:1: a mapping with hostname, listeners, tls, users, queue, dns, log, shutdown_grace is wanted here, this is a list",
+                ],
+            ),
+            (
+                "pickup: {path: drop, badmial: bad, max_message_size: 0}",
+                &["1:22: unknown key 'badmial', did you mean 'badmail'?", "1:54: a size of 0 makes no sense here"],
+            ),
+            ("pickup: off", &["1:9: 'off' is none of none"]),
+            (
+                "pickup: {path: drop, badmail: drop}",
+                &[
+                    "1:22: pickup and badmail are one folder, /etc/waypost/drop: what cannot be sent would be tried for ever; give 'badmail' another",
+                ],
+            ),
+            (
+                "listeners: [{name: pickup, address: \"127.0.0.1:25\"}]",
+                &[
+                    "1:20: the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'",
                 ],
             ),
             (

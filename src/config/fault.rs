@@ -106,6 +106,12 @@ pub(super) enum Fault {
         "listener '{listener}': an open relay: {address} would take mail from anyone to anywhere; name your own networks"
     )]
     OpenRelay { listener: String, address: String },
+    #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
+    ListenerPickup,
+    #[error(
+        "pickup and badmail are one folder, {0}: what cannot be sent would be tried for ever; give 'badmail' another"
+    )]
+    BadmailIsPickup(String),
     #[error("no listener has 'authentication': no user can sign in")]
     IdleUsers,
     #[error("'warn_after' ({}) is not before 'expire' ({}): nobody would be warned", ShowDuration(*.warn_after), ShowDuration(*.expire))]

@@ -30,6 +30,8 @@ pub struct Server {
     pub tls: Option<TlsFiles>,
     pub users: Vec<User>,
     pub queue: QueueSettings,
+    /// `None`: no folder is looked at.
+    pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.
     pub nameservers: Vec<SocketAddr>,
     pub log: LogSettings,
@@ -90,6 +92,20 @@ pub struct QueueSettings {
     pub warn_after: Option<Duration>,
     /// Below this much free disk space, new mail gets 452 so that outcomes can still be written.
     pub min_free: Size,
+}
+
+/// The folder whose files are sent.
+#[derive(Debug, Clone)]
+pub struct Pickup {
+    pub path: PathBuf,
+    /// Where files go that cannot be sent.
+    pub badmail: PathBuf,
+    pub max_message_size: Size,
+}
+
+impl Pickup {
+    /// The listener of its messages, to routes and in logs.
+    pub const LISTENER: &str = "pickup";
 }
 
 #[derive(Debug, Clone)]

@@ -138,7 +138,7 @@ struct Relay {
     tracker: TaskTracker,
 }
 
-fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
+pub(super) fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
     let options = QueueOptions { path: folder.join("queue.redb"), min_free, cache: 1024 * 1024 };
     Deps {
         hostname: "relay.example".parse().unwrap(),

@@ -11,6 +11,7 @@ mod failover;
 mod first_mail;
 mod kill;
 mod mx;
+mod pickup;
 mod postfix;
 mod rates;
 mod shutdown;

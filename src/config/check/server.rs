@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names};
+use super::{Files, Names, pickup};
 use crate::config::fault::Fault;
-use crate::config::model::{Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, TlsFiles, User};
+use crate::config::model::{
+    Authentication, Listener, ListenerTls, LogSettings, Pickup, QueueSettings, Server, TlsFiles, User,
+};
 use crate::config::raw::{OrNever, RawListener, RawQueue, RawTlsFiles, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
@@ -21,12 +23,14 @@ const MIB: u64 = 1 << 20;
 
 pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let Some((name, file)) = &files.server else {
+        let queue = queue(None, cx);
         return Server {
             hostname: hostname(cx),
             listeners: vec![usual_listener()],
             tls: None,
             users: Vec::new(),
-            queue: queue(None, cx),
+            pickup: pickup::check(files, &queue, cx),
+            queue,
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
@@ -35,12 +39,22 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     cx.file = name.clone();
     let users = users(file, cx);
     let log = file.log.get();
+    let queue = queue(file.queue.get(), cx);
+    let pickup = pickup::check(files, &queue, cx);
+    if let (Some(_), Some(listeners)) = (&pickup, file.listeners.get()) {
+        for name in listeners.iter().filter_map(|raw| raw.name.value.as_ref()) {
+            if name.0 == Pickup::LISTENER {
+                cx.error(name.spot, Fault::ListenerPickup);
+            }
+        }
+    }
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
         listeners: listeners(file, cx),
         tls: file.tls.get().and_then(|tls| tls_files(tls, cx)),
         users,
-        queue: queue(file.queue.get(), cx),
+        queue,
+        pickup,
         nameservers: file
             .dns
             .get()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, Span};
+use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, Span};
 use crate::config::read::{List, OneOrMany, record, words};
 use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
 use crate::mail::Domain;
@@ -23,6 +23,8 @@ record! {
         may "users" users: List<RawUser>,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
+        /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
+        may "pickup" pickup: RawPickup,
         /// Name resolution.
         may "dns" dns: RawDns,
         /// The log.
@@ -30,7 +32,7 @@ record! {
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
         may "shutdown_grace" shutdown_grace: Pause,
     }
-    later ["admin", "pickup", "audit", "inspect", "dkim", "metrics"]
+    later ["admin", "audit", "inspect", "dkim", "metrics"]
 }
 
 record! {

@@ -108,3 +108,26 @@ pub struct Transaction {
     /// Some recipient was refused.
     pub(super) refused: bool,
 }
+
+impl Transaction {
+    /// The envelope of a message that came without a session.
+    pub fn without_session(reverse_path: Option<Address>, recipients: Vec<Recipient>, dsn: DsnRequest) -> Self {
+        let all = reverse_path.iter().chain(recipients.iter().map(|recipient| &recipient.address));
+        let smtputf8 = all.into_iter().any(Address::needs_smtputf8);
+        Self {
+            reverse_path,
+            recipients,
+            dsn,
+            smtputf8,
+            helo: String::new(),
+            protocol: Protocol::default(),
+            user: None,
+            refused: false,
+        }
+    }
+
+    /// A client handed it in: it has said its name.
+    pub fn has_session(&self) -> bool {
+        !self.helo.is_empty()
+    }
+}
