@@ -9,22 +9,27 @@ use crate::routing;
 
 /// Loads it to run it; prints what is wrong with it, and what is doubtful, to standard error.
 pub fn to_run(directory: Option<&Path>) -> anyhow::Result<Config> {
-    load(directory, &System)
+    load(directory, &System, Severity::Warning)
 }
 
 /// Loads it to ask it: secrets and certificate files are taken as given, for they may not be where it is asked.
 pub fn to_ask(directory: Option<&Path>) -> anyhow::Result<Config> {
-    load(directory, &Assumed)
+    load(directory, &Assumed, Severity::Warning)
 }
 
-fn load(directory: Option<&Path>, outside: &dyn Outside) -> anyhow::Result<Config> {
+/// The same without a word about what is merely doubtful: for what runs once a message.
+pub fn to_send(directory: Option<&Path>) -> anyhow::Result<Config> {
+    load(directory, &Assumed, Severity::Error)
+}
+
+fn load(directory: Option<&Path>, outside: &dyn Outside, least: Severity) -> anyhow::Result<Config> {
     let origin = config::locate(directory);
     let sources = config::read(&origin)?;
     let mut loaded = config::load(&sources, outside);
     if let Some(config) = &loaded.config {
         loaded.problems.extend(routing_problems(config, &loaded.tests));
     }
-    for problem in &loaded.problems {
+    for problem in loaded.problems.iter().filter(|problem| problem.is_error() || least == Severity::Warning) {
         eprint!("{}", problem.render(&sources));
     }
     let errors = loaded.problems.iter().filter(|problem| problem.is_error()).count();

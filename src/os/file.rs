@@ -41,6 +41,19 @@ pub fn open_plain(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(odd()) }
 }
 
+/// Makes a file for its owner alone, whatever the process' mask says. Where files of the folder belong to the folder's group
+/// (setgid), that group may read it.
+pub fn create_in(folder: &Path, name: &str) -> io::Result<File> {
+    let file = create_private(&folder.join(name))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let of_group = std::fs::metadata(folder)?.mode() & 0o2000 != 0;
+        file.set_permissions(std::fs::Permissions::from_mode(if of_group { 0o640 } else { 0o600 }))?;
+    }
+    Ok(file)
+}
+
 /// Whether both are the same file; where the system does not say, they are.
 pub fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     #[cfg(unix)]

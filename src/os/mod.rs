@@ -8,8 +8,8 @@ mod socket;
 
 pub use clock::Clock;
 pub use file::{
-    create_private, create_private_folder, is_open_to_all, is_same_file, open_existing, open_plain, open_private,
-    punch, read_at, sync_folder,
+    create_in, create_private, create_private_folder, is_open_to_all, is_same_file, open_existing, open_plain,
+    open_private, punch, read_at, sync_folder,
 };
 pub use host::hostname;
 pub use signal::StopRequests;

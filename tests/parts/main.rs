@@ -14,6 +14,7 @@ mod mx;
 mod pickup;
 mod postfix;
 mod rates;
+mod send;
 mod shutdown;
 mod stand_ins;
 mod support;
