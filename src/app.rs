@@ -134,6 +134,9 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
             Ok(match &provider.transport {
                 config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
                 config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
+                config::Transport::Lmtp(lmtp) => {
+                    Arc::new(transport::SmtpTransport::lmtp(provider, lmtp, &environment)?)
+                }
                 config::Transport::SendGrid(sendgrid) => {
                     Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
                 }

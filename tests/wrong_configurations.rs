@@ -257,6 +257,10 @@ fn the_server() {
                 "pickup: {path: drop, badmial: bad, max_message_size: 0}",
                 &["1:22: unknown key 'badmial', did you mean 'badmail'?", "1:54: a size of 0 makes no sense here"],
             ),
+            (
+                "listeners: [{name: a, address: \"127.0.0.1:25\", protocol: lmtp}]",
+                &["1:32: listener 'a': port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual"],
+            ),
             ("pickup: off", &["1:9: 'off' is none of none"]),
             (
                 "pickup: {path: drop, badmail: drop}",
@@ -303,6 +307,21 @@ fn providers() {
                 ],
             ),
             ("providers: [{name: a, transport: mx, tls: dane}]", &["1:43: 'dane' is not supported yet"]),
+            (
+                "providers: [{name: a, transport: lmtp}, {name: b, transport: lmtp, host: h, socket: /s}]",
+                &[
+                    "1:34: provider 'a': transport 'lmtp' needs one of 'host' and 'socket'",
+                    "1:76: provider 'b': transport 'lmtp' needs one of 'host' and 'socket'",
+                ],
+            ),
+            (
+                "providers: [{name: a, transport: lmtp, socket: /s, tls: starttls, port: 24}, {name: b, transport: lmtp, host: h, port: 25}]",
+                &[
+                    "1:52: provider 'a': key 'tls' means nothing beside 'socket'",
+                    "1:67: provider 'a': key 'port' means nothing beside 'socket'",
+                    "1:120: provider 'b': port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual",
+                ],
+            ),
             ("providers: [{name: a, transport: smtp}]", &["1:34: provider 'a': transport 'smtp' needs key 'host'"]),
             (
                 "providers: [{name: a, transport: smtp, host: h.example, tls: none, credentials: {username: u, password: hunter2}}]",

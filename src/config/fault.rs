@@ -134,6 +134,12 @@ pub(super) enum Fault {
         "provider '{provider}': the password may travel in clear to {host}; set 'tls: starttls' or 'tls: implicit'"
     )]
     ClearPassword { provider: String, host: String },
+    #[error("provider '{provider}': transport 'lmtp' needs one of 'host' and 'socket'")]
+    HostOrSocket { provider: String },
+    #[error("provider '{provider}': key '{key}' means nothing beside 'socket'")]
+    BesideSocket { provider: String, key: &'static str },
+    #[error("{what}: port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual")]
+    LmtpPort { what: String },
     #[error("key '{key}' does nothing without 'rate'")]
     LimitWithoutRate { key: &'static str },
     #[error("'access_key_id' and 'secret_access_key' go together; give both or neither")]

@@ -43,6 +43,7 @@ pub struct Server {
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
+    pub protocol: ListenerProtocol,
     pub tls: ListenerTls,
     pub authentication: Authentication,
     /// Who may relay without authentication. Default: loopback.
@@ -51,6 +52,13 @@ pub struct Listener {
     pub max_connections: usize,
     /// Recipients of one transaction.
     pub max_recipients: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    Smtp,
+    /// RFC 2033.
+    Lmtp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,6 +330,7 @@ pub struct Timeouts {
 pub enum Transport {
     Mx(MxSettings),
     Smtp(SmtpSettings),
+    Lmtp(LmtpSettings),
     SendGrid(SendGridSettings),
     Mailgun(MailgunSettings),
     Ses(SesSettings),
@@ -357,6 +366,22 @@ pub struct SmtpSettings {
     pub source: Option<IpAddr>,
     /// Whose reply texts mean provider trouble.
     pub flavor: Option<Flavor>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LmtpSettings {
+    pub way: LmtpWay,
+    /// `None` with a socket.
+    pub tls: SmtpTls,
+    pub credentials: Option<Credentials>,
+    pub ca: Option<PathBuf>,
+    pub source: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone)]
+pub enum LmtpWay {
+    Host { host: String, port: u16 },
+    Socket(PathBuf),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

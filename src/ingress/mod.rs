@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{Authentication, Listener, ListenerTls, Secret};
+use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls, Secret};
 use crate::mail::{Address, Domain, EnhancedStatus, Mid, MidSource, Severity};
 use crate::os::{self, Clock};
 use crate::queue::Queue;
@@ -223,6 +223,7 @@ impl Door {
     fn new(listener: Listener, tls: Option<Arc<ServerConfig>>, deps: Arc<Deps>) -> Self {
         let settings = Arc::new(Settings {
             hostname: deps.hostname.clone(),
+            lmtp: listener.protocol == ListenerProtocol::Lmtp,
             max_message_size: listener.max_message_size.0,
             max_recipients: listener.max_recipients,
             starttls: listener.tls == ListenerTls::StartTls,

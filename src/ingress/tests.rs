@@ -118,6 +118,7 @@ fn listener() -> Listener {
     Listener {
         name: "apps".into(),
         address: "127.0.0.1:0".parse().unwrap(),
+        protocol: ListenerProtocol::Smtp,
         tls: ListenerTls::None,
         authentication: Authentication::None,
         allow: vec!["127.0.0.0/8".parse().unwrap()],

@@ -12,6 +12,7 @@ pub struct Protocol {
     pub tls: bool,
     pub authenticated: bool,
     pub smtputf8: bool,
+    pub lmtp: bool,
 }
 
 impl Protocol {
@@ -20,7 +21,12 @@ impl Protocol {
         if !self.extended {
             return "SMTP".to_owned();
         }
-        let base = if self.smtputf8 { "UTF8SMTP" } else { "ESMTP" };
+        let base = match (self.lmtp, self.smtputf8) {
+            (false, false) => "ESMTP",
+            (false, true) => "UTF8SMTP",
+            (true, false) => "LMTP",
+            (true, true) => "UTF8LMTP",
+        };
         format!("{base}{}{}", if self.tls { "S" } else { "" }, if self.authenticated { "A" } else { "" })
     }
 }
@@ -84,7 +90,7 @@ mod tests {
             helo: Some("app.example"),
             client: Some("192.0.2.1".parse().unwrap()),
             by: "relay.example",
-            protocol: Protocol { extended: true, tls: true, authenticated: true, smtputf8: false },
+            protocol: Protocol { extended: true, tls: true, authenticated: true, smtputf8: false, lmtp: false },
             mid: Mid::new(at, 1),
             recipient: Some(&to),
             at,

@@ -13,6 +13,8 @@ use crate::mail::{Address, AddressError};
 pub enum Command {
     Ehlo(String),
     Helo(String),
+    /// LMTP's EHLO (RFC 2033, 4.1).
+    Lhlo(String),
     Mail {
         /// `None` is the null reverse-path.
         reverse_path: Option<Address>,
@@ -88,6 +90,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Fault> {
     match verb.to_ascii_uppercase().as_str() {
         "EHLO" => name(argument, "EHLO name").map(Command::Ehlo),
         "HELO" => name(argument, "HELO name").map(Command::Helo),
+        "LHLO" => name(argument, "LHLO name").map(Command::Lhlo),
         "MAIL" => mail(argument),
         "RCPT" => rcpt(argument),
         "DATA" => bare(argument, Command::Data, "DATA"),

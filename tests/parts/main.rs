@@ -10,6 +10,7 @@ mod disk_full;
 mod failover;
 mod first_mail;
 mod kill;
+mod lmtp;
 mod mx;
 mod pickup;
 mod postfix;

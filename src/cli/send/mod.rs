@@ -14,7 +14,7 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
-use crate::config::{Authentication, Listener, ListenerTls, Server};
+use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls, Server};
 use crate::mail::{Address, EnhancedStatus, Notify, Ret};
 use crate::smtp::xtext;
 use options::Options;
@@ -207,7 +207,8 @@ fn is_open_to_this_host(listener: &Listener) -> bool {
     // A listener on an address of its own sees this host come from there.
     let from = [own, listener.address.ip()];
     let allowed = listener.allow.iter().any(|net| from.iter().any(|ip| net.contains(ip)));
-    listener.tls != ListenerTls::Implicit && (allowed || listener.authentication == Authentication::None)
+    let smtp = listener.protocol == ListenerProtocol::Smtp && listener.tls != ListenerTls::Implicit;
+    smtp && (allowed || listener.authentication == Authentication::None)
 }
 
 /// Who runs this program: what sendmail takes for the sender when none is given.

@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{Files, Names, pickup};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Authentication, Listener, ListenerTls, LogSettings, Pickup, QueueSettings, Server, TlsFiles, User,
+    Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings, Server, TlsFiles, User,
 };
 use crate::config::raw::{OrNever, RawListener, RawQueue, RawTlsFiles, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
@@ -86,6 +86,7 @@ fn usual_listener() -> Listener {
     Listener {
         name: "default".to_owned(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
+        protocol: ListenerProtocol::Smtp,
         tls: ListenerTls::None,
         authentication: Authentication::None,
         allow: loopback(),
@@ -120,6 +121,7 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
         let listener = Listener {
             name,
             address,
+            protocol: raw.protocol.or(ListenerProtocol::Smtp),
             tls: raw.tls.or(ListenerTls::None),
             authentication: raw.authentication.or(Authentication::None),
             allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().map(|net| net.value).collect()),
@@ -145,6 +147,9 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     let named = || listener.name.clone();
     if listener.max_message_size.0 == 0 {
         cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
+    }
+    if listener.protocol == ListenerProtocol::Lmtp && listener.address.port() == 25 {
+        cx.error(raw.address.spot(raw.spot()), Fault::LmtpPort { what: format!("listener '{}'", listener.name) });
     }
     if listener.tls != ListenerTls::None && !file.tls.is_given() {
         cx.error(raw.tls.spot(raw.spot()), Fault::NoCertificate { listener: named() });

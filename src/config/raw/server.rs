@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, Span};
 use crate::config::read::{List, OneOrMany, record, words};
-use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
+use crate::config::{AddressPattern, Authentication, ListenerProtocol, ListenerTls, LogFormat, Size};
 use crate::mail::Domain;
 
 record! {
@@ -42,6 +42,8 @@ record! {
         need "name" name: Name,
         /// IP address and port: 127.0.0.1:2525, [::]:25.
         need "address" address: SocketAddr,
+        /// smtp or lmtp. Default: smtp.
+        may "protocol" protocol: ListenerProtocol,
         /// none, starttls or implicit. Default: none.
         may "tls" tls: ListenerTls,
         /// none, optional or required. Default: none.
@@ -55,7 +57,7 @@ record! {
         /// Recipients of one transaction. Default: 1000.
         may "max_recipients" max_recipients: Int<1, 100_000>,
     }
-    later ["protocol", "lmtp", "proxy_protocol", "rate", "inspect"]
+    later ["proxy_protocol", "rate", "inspect"]
 }
 
 record! {
@@ -117,6 +119,14 @@ record! {
         may "level" level: LogLevel,
     }
     later ["file"]
+}
+
+words! {
+    ListenerProtocol {
+        "smtp" => ListenerProtocol::Smtp,
+        "lmtp" => ListenerProtocol::Lmtp,
+    }
+    later []
 }
 
 words! {

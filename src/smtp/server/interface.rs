@@ -10,6 +10,8 @@ use crate::smtp::reply::Reply;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub hostname: Domain,
+    /// RFC 2033: LHLO, and a reply to the content for each RCPT that was taken.
+    pub lmtp: bool,
     /// Octets of content.
     pub max_message_size: u64,
     pub max_recipients: usize,
@@ -107,6 +109,8 @@ pub struct Transaction {
     pub user: Option<String>,
     /// Some recipient was refused.
     pub(super) refused: bool,
+    /// RCPT commands that were taken, of the same address too.
+    pub(super) taken: usize,
 }
 
 impl Transaction {
@@ -123,6 +127,7 @@ impl Transaction {
             protocol: Protocol::default(),
             user: None,
             refused: false,
+            taken: 0,
         }
     }
 
