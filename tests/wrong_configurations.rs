@@ -106,7 +106,7 @@ routes:
     assert_eq!(
         said(&files),
         "\
-providers/a.yaml:3:29: error: 'sendgird' is none of mx, smtp, sendgrid, mailgun, ses, maildir, did you mean 'sendgrid'?
+providers/a.yaml:3:29: error: 'sendgird' is none of mx, smtp, lmtp, sendgrid, mailgun, ses, maildir, did you mean 'sendgrid'?
  3 |   - {name: grid, transport: sendgird}
    |                             ^
 routes/10-broken.yaml:3:4: error: this is no YAML: while parsing a block collection, did not find expected '-' indicator
@@ -250,7 +250,7 @@ fn the_server() {
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, queue, dns, log, shutdown_grace is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace is wanted here, this is a list",
                 ],
             ),
             (
@@ -311,7 +311,7 @@ fn providers() {
                 "providers: [{name: a, transport: lmtp}, {name: b, transport: lmtp, host: h, socket: /s}]",
                 &[
                     "1:34: provider 'a': transport 'lmtp' needs one of 'host' and 'socket'",
-                    "1:76: provider 'b': transport 'lmtp' needs one of 'host' and 'socket'",
+                    "1:77: provider 'b': transport 'lmtp' needs one of 'host' and 'socket'",
                 ],
             ),
             (

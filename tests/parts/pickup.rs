@@ -77,7 +77,9 @@ fn kill_9_loses_no_file() {
     }
     until_true("all are sent", Duration::from_secs(60), || relay.maildir("picked").marks().len() == FILES);
     until_true("the folder is empty", BOUND, || is_empty(&relay.path().join("data/pickup")));
+    // Each crash may cut off 16 files between the queue's word and their removal, and 32 attempts before their settlement.
+    let again = relay.log().accepted().len().saturating_sub(FILES);
+    assert!(again <= 3 * 16, "{again} files were taken in again");
     let twice = relay.maildir("picked").marks().values().filter(|count| **count > 1).count();
-    // A crash may send again what was being delivered; what the queue still had is never taken in again.
-    assert!(twice < FILES / 10, "{twice} of {FILES} came twice");
+    assert!(twice <= again + 3 * 32, "{twice} of {FILES} came twice");
 }
