@@ -11,6 +11,6 @@ pub use file::{
     create_in, create_private, create_private_folder, is_open_to_all, is_same_file, open_existing, open_plain,
     open_private, punch, read_at, sync_folder,
 };
-pub use host::hostname;
+pub use host::{hostname, username};
 pub use signal::StopRequests;
 pub use socket::reuse_address;

@@ -68,6 +68,19 @@ fn cron_s_mail_arrives() {
     assert!(text.contains("\r\nFrom: cron@") && text.ends_with("\r\n\r\ndisk is full\r\n"), "{text}");
 }
 
+/// Under a web server there is no environment to speak of; bounces must have somebody to go to all the same.
+#[test]
+fn without_an_environment_the_sender_is_the_process_owner() {
+    let relay = relay();
+    let mut command = Command::new(program(relay.path()));
+    command.arg("x@c.example").env_clear().env("WAYPOST_CONFIG", relay.path());
+    let out = feed(&mut command, b"hello\n");
+    assert!(out.status.success(), "{}", said(&out));
+    let from = relay.log().accepted()[0].text("from").unwrap();
+    let id = output(Command::new("id").arg("-un"));
+    assert!(from.starts_with(&format!("{}@", id.trim())), "{from}");
+}
+
 #[test]
 fn a_relay_that_is_down_gets_it_later() {
     let mut relay = relay();

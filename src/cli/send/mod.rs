@@ -213,8 +213,7 @@ fn is_open_to_this_host(listener: &Listener) -> bool {
 
 /// Who runs this program: what sendmail takes for the sender when none is given.
 fn own_address() -> Option<Address> {
-    let user = ["LOGNAME", "USER", "USERNAME"].iter().find_map(|variable| std::env::var(variable).ok())?;
-    Address::new(&user, options::here()).ok()
+    Address::new(&crate::os::username()?, options::here()).ok()
 }
 
 #[cfg(test)]
