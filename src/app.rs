@@ -97,11 +97,18 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let sessions = TaskTracker::new();
+    let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
+    if let Some(pickup) = &mut pickup {
+        pickup.recover().await;
+    }
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
     for door in doors {
         sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
     }
     sessions.spawn(certificates.watch(clock, stop_doors.clone()));
+    if let Some(pickup) = pickup {
+        sessions.spawn(pickup.run(stop_doors.clone()));
+    }
     info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
 
     let signal = stop_requests.next().await;
@@ -142,6 +149,9 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
             Ok(match &provider.transport {
                 config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
                 config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
+                config::Transport::Lmtp(lmtp) => {
+                    Arc::new(transport::SmtpTransport::lmtp(provider, lmtp, &environment)?)
+                }
                 config::Transport::SendGrid(sendgrid) => {
                     Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
                 }

@@ -46,6 +46,7 @@ impl<'a> Driver<'a> {
         let flag = |bit: u8| head[0] >> bit & 1 == 1;
         let settings = Arc::new(Settings {
             hostname: "relay.example".parse().unwrap(),
+            lmtp: false,
             max_message_size: if flag(5) { 60 } else { 3000 },
             max_recipients: if flag(6) { 1 } else { 3 },
             starttls: flag(3),

@@ -10,17 +10,23 @@ use crate::{ingress, routing};
 
 /// Loads it to run it; prints what is wrong with it, and what is doubtful, to standard error.
 pub fn to_run(directory: Option<&Path>) -> anyhow::Result<Config> {
-    load(directory, &System, certificate_problems)
+    load(directory, &System, Severity::Warning, certificate_problems)
 }
 
 /// Loads it to ask it: secrets and certificate files are taken as given, for they may not be where it is asked.
 pub fn to_ask(directory: Option<&Path>) -> anyhow::Result<Config> {
-    load(directory, &Assumed, |_| Vec::new())
+    load(directory, &Assumed, Severity::Warning, |_| Vec::new())
+}
+
+/// The same without a word about what is merely doubtful: for what runs once a message.
+pub fn to_send(directory: Option<&Path>) -> anyhow::Result<Config> {
+    load(directory, &Assumed, Severity::Error, |_| Vec::new())
 }
 
 fn load(
     directory: Option<&Path>,
     outside: &dyn Outside,
+    least: Severity,
     certificates: fn(&Config) -> Vec<Problem>,
 ) -> anyhow::Result<Config> {
     let origin = config::locate(directory);
@@ -31,7 +37,7 @@ fn load(
         loaded.problems.extend(certificates(config));
         config::sort(&mut loaded.problems);
     }
-    for problem in &loaded.problems {
+    for problem in loaded.problems.iter().filter(|problem| problem.is_error() || least == Severity::Warning) {
         eprint!("{}", problem.render(&sources));
     }
     let errors = loaded.problems.iter().filter(|problem| problem.is_error()).count();

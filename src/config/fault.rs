@@ -111,6 +111,12 @@ pub(super) enum Fault {
         "listener '{listener}': an open relay: {address} would take mail from anyone to anywhere; name your own networks"
     )]
     OpenRelay { listener: String, address: String },
+    #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
+    ListenerPickup,
+    #[error(
+        "pickup and badmail are one folder, {0}: what cannot be sent would be tried for ever; give 'badmail' another"
+    )]
+    BadmailIsPickup(String),
     #[error("no listener has 'authentication': no user can sign in")]
     IdleUsers,
     #[error("'warn_after' ({}) is not before 'expire' ({}): nobody would be warned", ShowDuration(*.warn_after), ShowDuration(*.expire))]
@@ -133,6 +139,12 @@ pub(super) enum Fault {
         "provider '{provider}': the password may travel in clear to {host}; set 'tls: starttls' or 'tls: implicit'"
     )]
     ClearPassword { provider: String, host: String },
+    #[error("provider '{provider}': transport 'lmtp' needs one of 'host' and 'socket'")]
+    HostOrSocket { provider: String },
+    #[error("provider '{provider}': key '{key}' means nothing beside 'socket'")]
+    BesideSocket { provider: String, key: &'static str },
+    #[error("{what}: port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual")]
+    LmtpPort { what: String },
     #[error("key '{key}' does nothing without 'rate'")]
     LimitWithoutRate { key: &'static str },
     #[error("'access_key_id' and 'secret_access_key' go together; give both or neither")]

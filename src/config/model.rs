@@ -31,6 +31,8 @@ pub struct Server {
     pub tls: Vec<ServerCertificate>,
     pub users: Vec<User>,
     pub queue: QueueSettings,
+    /// `None`: no folder is looked at.
+    pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.
     pub nameservers: Vec<SocketAddr>,
     pub log: LogSettings,
@@ -42,6 +44,7 @@ pub struct Server {
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
+    pub protocol: ListenerProtocol,
     pub tls: ListenerTls,
     /// Its own, instead of the server's.
     pub certificate: Option<ServerCertificate>,
@@ -52,6 +55,13 @@ pub struct Listener {
     pub max_connections: usize,
     /// Recipients of one transaction.
     pub max_recipients: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    Smtp,
+    /// RFC 2033.
+    Lmtp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +111,20 @@ pub struct QueueSettings {
     pub warn_after: Option<Duration>,
     /// Below this much free disk space, new mail gets 452 so that outcomes can still be written.
     pub min_free: Size,
+}
+
+/// The folder whose files are sent.
+#[derive(Debug, Clone)]
+pub struct Pickup {
+    pub path: PathBuf,
+    /// Where files go that cannot be sent.
+    pub badmail: PathBuf,
+    pub max_message_size: Size,
+}
+
+impl Pickup {
+    /// The listener of its messages, to routes and in logs.
+    pub const LISTENER: &str = "pickup";
 }
 
 #[derive(Debug, Clone)]
@@ -317,6 +341,7 @@ pub struct Timeouts {
 pub enum Transport {
     Mx(MxSettings),
     Smtp(SmtpSettings),
+    Lmtp(LmtpSettings),
     SendGrid(SendGridSettings),
     Mailgun(MailgunSettings),
     Ses(SesSettings),
@@ -352,6 +377,22 @@ pub struct SmtpSettings {
     pub source: Option<IpAddr>,
     /// Whose reply texts mean provider trouble.
     pub flavor: Option<Flavor>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LmtpSettings {
+    pub way: LmtpWay,
+    /// `None` with a socket.
+    pub tls: SmtpTls,
+    pub credentials: Option<Credentials>,
+    pub ca: Option<PathBuf>,
+    pub source: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone)]
+pub enum LmtpWay {
+    Host { host: String, port: u16 },
+    Socket(PathBuf),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -263,7 +263,7 @@ mod tests {
     fn assembled(section: &str) -> Result<String, HeadFault> {
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let received = Received {
-            helo: "me",
+            helo: Some("me"),
             client: None,
             by: "relay.example",
             protocol: Protocol::default(),

@@ -51,10 +51,14 @@ enum Sink {
 }
 
 impl Intake {
-    pub fn new(deps: &Deps, mut transaction: Transaction, origin: Origin) -> Self {
+    pub fn new(deps: &Deps, transaction: Transaction, origin: Origin) -> Self {
+        Self::with_mid(deps, deps.next_mid(), transaction, origin)
+    }
+
+    pub fn with_mid(deps: &Deps, mid: Mid, mut transaction: Transaction, origin: Origin) -> Self {
         let now = deps.clock.now();
         Self {
-            mid: deps.mids.next(now, rand::random()),
+            mid,
             began: Instant::now(),
             envelope: Envelope {
                 reverse_path: transaction.reverse_path.take(),
@@ -96,7 +100,7 @@ impl Intake {
             _ => None,
         };
         let received = Received {
-            helo: &self.transaction.helo,
+            helo: self.transaction.has_session().then_some(&self.transaction.helo),
             client: self.envelope.origin.client,
             by: deps.hostname.as_str(),
             protocol: self.transaction.protocol,
@@ -265,7 +269,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn of_head(fault: HeadFault) -> Reply {
+pub(super) fn of_head(fault: HeadFault) -> Reply {
     match fault {
         HeadFault::TooLarge => refusal(
             552,

@@ -14,6 +14,7 @@ mod connection;
 mod head;
 mod intake;
 mod legs;
+mod pickup;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -31,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{Authentication, Listener, ListenerTls, Secret};
-use crate::mail::{Address, Domain, EnhancedStatus, MidSource, Severity};
+use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls, Secret};
+use crate::mail::{Address, Domain, EnhancedStatus, Mid, MidSource, Severity};
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 use crate::routing::Table;
@@ -40,6 +41,7 @@ use crate::smtp::reply::Reply;
 use crate::smtp::server::Settings;
 
 pub use legs::NO_ROUTE;
+pub use pickup::Pickup;
 pub use tls::{Certificates, TlsError, problems as certificate_problems};
 
 /// Connections that the kernel holds until they are accepted.
@@ -64,6 +66,12 @@ pub struct Deps {
     pub clock: Clock,
     pub mids: Arc<MidSource>,
     pub timeouts: ClientTimeouts,
+}
+
+impl Deps {
+    fn next_mid(&self) -> Mid {
+        self.mids.next(self.clock.now(), rand::random())
+    }
 }
 
 /// How long a client may take.
@@ -209,6 +217,7 @@ impl Door {
     fn new(listener: Listener, tls: Option<Arc<ServerConfig>>, deps: Arc<Deps>) -> Self {
         let settings = Arc::new(Settings {
             hostname: deps.hostname.clone(),
+            lmtp: listener.protocol == ListenerProtocol::Lmtp,
             max_message_size: listener.max_message_size.0,
             max_recipients: listener.max_recipients,
             starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),

@@ -118,6 +118,7 @@ fn listener() -> Listener {
     Listener {
         name: "apps".into(),
         address: "127.0.0.1:0".parse().unwrap(),
+        protocol: ListenerProtocol::Smtp,
         tls: ListenerTls::None,
         certificate: None,
         authentication: Authentication::None,
@@ -139,7 +140,7 @@ struct Relay {
     tracker: TaskTracker,
 }
 
-fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
+pub(super) fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
     let options = QueueOptions { path: folder.join("queue.redb"), min_free, cache: 1024 * 1024 };
     Deps {
         hostname: "relay.example".parse().unwrap(),

@@ -15,6 +15,8 @@ use crate::mail::{Address, AddressError};
 pub enum Command {
     Ehlo(String),
     Helo(String),
+    /// LMTP's EHLO (RFC 2033, 4.1).
+    Lhlo(String),
     Mail {
         /// `None` is the null reverse-path.
         reverse_path: Option<Address>,
@@ -95,6 +97,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Fault> {
     match verb.to_ascii_uppercase().as_str() {
         "EHLO" => Ok(Command::Ehlo(name(argument))),
         "HELO" => Ok(Command::Helo(name(argument))),
+        "LHLO" => Ok(Command::Lhlo(name(argument))),
         "MAIL" => mail(argument),
         "RCPT" => rcpt(argument),
         "DATA" => bare(argument, Command::Data, "DATA"),

@@ -42,6 +42,7 @@ impl Talk {
         let bare = door == Door::Bare;
         let settings = Settings {
             hostname: "relay.example".parse().unwrap(),
+            lmtp: false,
             max_message_size: MOST_SIZE,
             max_recipients: MOST_RECIPIENTS,
             starttls: !bare,

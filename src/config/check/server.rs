@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names};
+use super::{Files, Names, pickup};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, ServerCertificate, TlsFiles, User,
+    Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings, Server,
+    ServerCertificate, TlsFiles, User,
 };
 use crate::config::raw::{OrNever, RawListener, RawQueue, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
@@ -23,12 +24,14 @@ const MIB: u64 = 1 << 20;
 
 pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let Some((name, file)) = &files.server else {
+        let queue = queue(None, cx);
         return Server {
             hostname: hostname(cx),
             listeners: vec![usual_listener()],
             tls: Vec::new(),
             users: Vec::new(),
-            queue: queue(None, cx),
+            pickup: pickup::check(files, &queue, cx),
+            queue,
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
@@ -37,6 +40,15 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     cx.file = name.clone();
     let users = users(file, cx);
     let log = file.log.get();
+    let queue = queue(file.queue.get(), cx);
+    let pickup = pickup::check(files, &queue, cx);
+    if let (Some(_), Some(listeners)) = (&pickup, file.listeners.get()) {
+        for name in listeners.iter().filter_map(|raw| raw.name.value.as_ref()) {
+            if name.0 == Pickup::LISTENER {
+                cx.error(name.spot, Fault::ListenerPickup);
+            }
+        }
+    }
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
         listeners: listeners(file, cx),
@@ -49,7 +61,8 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             .filter_map(|tls| certificate(&tls.certificate, &tls.key, cx))
             .collect(),
         users,
-        queue: queue(file.queue.get(), cx),
+        queue,
+        pickup,
         nameservers: file
             .dns
             .get()
@@ -81,6 +94,7 @@ fn usual_listener() -> Listener {
     Listener {
         name: "default".to_owned(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
+        protocol: ListenerProtocol::Smtp,
         tls: ListenerTls::None,
         certificate: None,
         authentication: Authentication::None,
@@ -116,6 +130,7 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
         let listener = Listener {
             name,
             address,
+            protocol: raw.protocol.or(ListenerProtocol::Smtp),
             tls: raw.tls.or(ListenerTls::None),
             certificate: own_certificate(raw, cx),
             authentication: raw.authentication.or(Authentication::None),
@@ -142,6 +157,9 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     let named = || listener.name.clone();
     if listener.max_message_size.0 == 0 {
         cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
+    }
+    if listener.protocol == ListenerProtocol::Lmtp && listener.address.port() == 25 {
+        cx.error(raw.address.spot(raw.spot()), Fault::LmtpPort { what: format!("listener '{}'", listener.name) });
     }
     let own = raw.certificate.is_given() || raw.key.is_given();
     if listener.tls != ListenerTls::None && !file.tls.is_given() && !own {

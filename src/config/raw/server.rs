@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, Span};
+use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, Span};
 use crate::config::read::{List, OneOrMany, record, words};
-use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
+use crate::config::{AddressPattern, Authentication, ListenerProtocol, ListenerTls, LogFormat, Size};
 use crate::mail::Domain;
 
 record! {
@@ -24,6 +24,8 @@ record! {
         may "users" users: List<RawUser>,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
+        /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
+        may "pickup" pickup: RawPickup,
         /// Name resolution.
         may "dns" dns: RawDns,
         /// The log.
@@ -31,7 +33,7 @@ record! {
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
         may "shutdown_grace" shutdown_grace: Pause,
     }
-    later ["admin", "pickup", "audit", "inspect", "dkim", "metrics"]
+    later ["admin", "audit", "inspect", "dkim", "metrics"]
 }
 
 record! {
@@ -41,6 +43,8 @@ record! {
         need "name" name: Name,
         /// IP address and port: 127.0.0.1:2525, [::]:25.
         need "address" address: SocketAddr,
+        /// smtp or lmtp. Default: smtp.
+        may "protocol" protocol: ListenerProtocol,
         /// none, starttls or implicit. Default: none.
         may "tls" tls: ListenerTls,
         /// Its own certificate chain, instead of the server's `tls`.
@@ -58,7 +62,7 @@ record! {
         /// Recipients of one transaction. Default: 1000.
         may "max_recipients" max_recipients: Int<1, 100_000>,
     }
-    later ["protocol", "lmtp", "proxy_protocol", "rate", "inspect"]
+    later ["proxy_protocol", "rate", "inspect"]
 }
 
 record! {
@@ -120,6 +124,14 @@ record! {
         may "level" level: LogLevel,
     }
     later ["file"]
+}
+
+words! {
+    ListenerProtocol {
+        "smtp" => ListenerProtocol::Smtp,
+        "lmtp" => ListenerProtocol::Lmtp,
+    }
+    later []
 }
 
 words! {

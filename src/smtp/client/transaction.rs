@@ -151,6 +151,13 @@ impl Running {
         }
     }
 
+    /// The first recipient that was taken and has no verdict gets this one.
+    pub(super) fn decide_next(&mut self, verdict: Verdict) {
+        if let Some(state) = self.recipients.iter_mut().find(|state| matches!(state, State::Taken)) {
+            *state = State::Decided(verdict);
+        }
+    }
+
     pub(super) fn verdicts(self) -> Vec<Verdict> {
         let lost = || Verdict::Lost(Failure::Broken { step: Step::Mail, how: Break::Closed });
         let verdict = |state| match state {

@@ -10,6 +10,8 @@ use crate::smtp::reply::Reply;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub hostname: Domain,
+    /// RFC 2033: LHLO, and a reply to the content for each RCPT that was taken.
+    pub lmtp: bool,
     /// Octets of content.
     pub max_message_size: u64,
     pub max_recipients: usize,
@@ -107,4 +109,30 @@ pub struct Transaction {
     pub user: Option<String>,
     /// Some recipient was refused.
     pub(super) refused: bool,
+    /// RCPT commands that were taken, of the same address too.
+    pub(super) taken: usize,
+}
+
+impl Transaction {
+    /// The envelope of a message that came without a session.
+    pub fn without_session(reverse_path: Option<Address>, recipients: Vec<Recipient>, dsn: DsnRequest) -> Self {
+        let all = reverse_path.iter().chain(recipients.iter().map(|recipient| &recipient.address));
+        let smtputf8 = all.into_iter().any(Address::needs_smtputf8);
+        Self {
+            reverse_path,
+            recipients,
+            dsn,
+            smtputf8,
+            helo: String::new(),
+            protocol: Protocol::default(),
+            user: None,
+            refused: false,
+            taken: 0,
+        }
+    }
+
+    /// A client handed it in: it has said its name.
+    pub fn has_session(&self) -> bool {
+        !self.helo.is_empty()
+    }
 }

@@ -7,7 +7,11 @@ use crate::smtp::command::{ForwardPath, MailParams, RcptParams};
 impl Session {
     pub(super) fn mail(&mut self, reverse_path: Option<Address>, params: MailParams, out: &mut Vec<Action>) {
         let Some(helo) = &self.helo else {
-            return self.blame(replies::out_of_order("Send EHLO first"), 1, out);
+            return self.blame(
+                replies::out_of_order(if self.settings.lmtp { "Send LHLO first" } else { "Send EHLO first" }),
+                1,
+                out,
+            );
         };
         if !matches!(self.state, State::Idle) {
             return self.blame(replies::out_of_order("A transaction is open already"), 1, out);
@@ -36,9 +40,11 @@ impl Session {
                 tls: self.tls,
                 authenticated: self.user.is_some(),
                 smtputf8: params.smtputf8,
+                lmtp: self.settings.lmtp,
             },
             user: self.user.clone(),
             refused: false,
+            taken: 0,
         };
         self.state = State::Asking(Asking::Mail(Box::new(transaction)));
         out.push(Action::Ask(Question::Mail(reverse_path)));
@@ -67,6 +73,7 @@ impl Session {
         }
         // Given twice, delivered once; the parameters of the first hold.
         if transaction.recipients.iter().any(|known| known.address == address) {
+            transaction.taken += 1;
             out.push(Action::Reply(replies::recipient_ok()));
             return;
         }

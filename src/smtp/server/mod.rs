@@ -5,6 +5,7 @@
 //! - each command gets one reply, in order (RFC 2920, 3.2);
 //! - nothing is read on while a question is open;
 //! - octets that came before TLS are dropped (RFC 3207, 4.2);
+//! - under LMTP, content has one reply for each RCPT that was taken (RFC 2033, 4.2);
 //! - `250` after the final dot answers `Answer::Stored` and nothing else (RFC 5321, 4.2.5);
 //! - what it says and does never depends on how the octets were cut into packets;
 //! - what it keeps of a peer is bounded: a line, and an envelope of `max_recipients`.
@@ -41,6 +42,8 @@ pub struct Session {
     /// Bad commands so far, failed logins weighing more.
     errors: u32,
     stopping: bool,
+    /// Replies that the content has: 1, but for LMTP.
+    finals: usize,
 }
 
 #[derive(Debug)]
@@ -82,7 +85,7 @@ const FAILED_LOGIN: u32 = 5;
 impl Session {
     /// A session, and its greeting.
     pub fn new(settings: std::sync::Arc<Settings>, peer: Peer, out: &mut Vec<Action>) -> Self {
-        out.push(Action::Reply(replies::greeting(&settings.hostname)));
+        out.push(Action::Reply(replies::greeting(&settings.hostname, settings.lmtp)));
         Self {
             settings,
             peer,
@@ -93,6 +96,7 @@ impl Session {
             user: None,
             errors: 0,
             stopping: false,
+            finals: 1,
         }
     }
 
@@ -176,7 +180,9 @@ impl Session {
 
     fn command(&mut self, command: Command, octets: &mut BytesMut, out: &mut Vec<Action>) {
         match command {
-            Command::Ehlo(name) => {
+            Command::Ehlo(_) | Command::Helo(_) if self.settings.lmtp => self.blame(replies::lmtp(), 1, out),
+            Command::Lhlo(_) if !self.settings.lmtp => self.blame(replies::fault(&Fault::Unknown), 1, out),
+            Command::Ehlo(name) | Command::Lhlo(name) => {
                 self.reset(out);
                 let lines = self.extensions();
                 self.helo = Some(Helo { name, extended: true });
@@ -290,6 +296,7 @@ impl Session {
             }
             (Asking::Rcpt(mut transaction, recipient), Answer::Accept) => {
                 transaction.recipients.push(recipient);
+                transaction.taken += 1;
                 self.state = State::Open(transaction);
                 replies::recipient_ok()
             }
@@ -297,7 +304,7 @@ impl Session {
                 self.user = Some(user);
                 replies::authenticated()
             }
-            (Asking::Store, Answer::Stored(mid)) => replies::stored(mid),
+            (Asking::Store, Answer::Stored(mid)) => return self.reply_to_content(replies::stored(mid), out),
             (asking, Answer::Refuse(reply)) => return self.refused(asking, reply, out),
             (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Stored(_)) => {
                 return self.refused(asking, replies::local_error(), out);
@@ -319,8 +326,16 @@ impl Session {
                 out.push(Action::Reply(reply));
             }
             Asking::Authenticate => self.blame(reply, FAILED_LOGIN, out),
-            Asking::Mail(_) | Asking::Store => out.push(Action::Reply(reply)),
+            Asking::Store => self.reply_to_content(reply, out),
+            Asking::Mail(_) => out.push(Action::Reply(reply)),
         }
+    }
+
+    fn reply_to_content(&self, reply: Reply, out: &mut Vec<Action>) {
+        for _ in 1..self.finals {
+            out.push(Action::Reply(reply.clone()));
+        }
+        out.push(Action::Reply(reply));
     }
 
     /// Ends the transaction, if there is one (RFC 5321, 4.1.1.5).

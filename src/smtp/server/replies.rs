@@ -27,8 +27,13 @@ fn shown(text: impl std::fmt::Display) -> String {
     shown
 }
 
-pub(super) fn greeting(hostname: &Domain) -> Reply {
-    Reply::plain(220, format!("{hostname} ESMTP waypost"))
+pub(super) fn greeting(hostname: &Domain, lmtp: bool) -> Reply {
+    Reply::plain(220, format!("{hostname} {} waypost", if lmtp { "LMTP" } else { "ESMTP" }))
+}
+
+/// RFC 2033, 4.1.
+pub(super) fn lmtp() -> Reply {
+    reply(500, 5, 1, "This is LMTP: say LHLO")
 }
 
 pub(super) fn ok() -> Reply {

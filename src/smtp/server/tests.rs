@@ -1,5 +1,7 @@
 //! Sessions as talks: octets in, replies out, with a driver that answers by rule.
 
+mod lmtp;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -34,6 +36,7 @@ const REMOTE: Peer = Peer { loopback: false, ..LOCAL };
 fn settings() -> Settings {
     Settings {
         hostname: "relay.example".parse().unwrap(),
+        lmtp: false,
         max_message_size: 60,
         max_recipients: 3,
         starttls: true,

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cert;
 pub mod dns;
+pub mod dovecot;
 pub mod load;
 pub mod log;
 pub mod maildir;
