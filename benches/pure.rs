@@ -38,6 +38,7 @@ fn sessions(criterion: &mut Criterion) {
         hostname: "relay.example".parse().expect("a domain"),
         max_message_size: 50 << 20,
         max_recipients: 100,
+        max_errors: 20,
         starttls: false,
         authentication: false,
     });

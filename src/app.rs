@@ -35,6 +35,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let queue = Queue::open(QueueOptions {
         path: config.server.queue.path.clone(),
         min_free: config.server.queue.min_free,
+        max_messages: config.server.queue.max_messages,
+        max_size: config.server.queue.max_size,
         cache: QUEUE_CACHE,
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -58,6 +60,7 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
     let server = config.server;
     let settings = delivery::Settings::from(&server);
 
+    let limits = Arc::new(ingress::Limits::new(&server));
     let certificate = server.tls.as_ref().map(ingress::server_config).transpose()?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
@@ -78,7 +81,8 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
         gate: Arc::new(Doorman(Users::new(server.users))),
         clock,
         mids,
-        timeouts: ingress::ClientTimeouts { grace: server.shutdown_grace, ..ingress::ClientTimeouts::default() },
+        limits,
+        grace: server.shutdown_grace,
     });
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());

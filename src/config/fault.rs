@@ -130,6 +130,8 @@ pub(super) enum Fault {
     ClearPassword { provider: String, host: String },
     #[error("key '{key}' does nothing without 'rate'")]
     LimitWithoutRate { key: &'static str },
+    #[error("key '{key}' does nothing without '{of}'")]
+    IdleBurst { key: &'static str, of: &'static str },
     #[error("'access_key_id' and 'secret_access_key' go together; give both or neither")]
     HalfCredentials,
 

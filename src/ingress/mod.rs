@@ -14,6 +14,8 @@ mod connection;
 mod head;
 mod intake;
 mod legs;
+mod limits;
+mod meter;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -21,12 +23,13 @@ mod wire;
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -39,7 +42,10 @@ use crate::routing::Table;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Settings;
 
+use limits::{Crowd, Guest, MailMeter, Seat};
+
 pub use legs::NO_ROUTE;
+pub use limits::Limits;
 pub use tls::{TlsError, server_config};
 
 /// Connections that the kernel holds until they are accepted.
@@ -63,25 +69,9 @@ pub struct Deps {
     pub gate: Arc<dyn Gate>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
-    pub timeouts: ClientTimeouts,
-}
-
-/// How long a client may take.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientTimeouts {
-    /// For its next command, since the last reply (RFC 5321, 4.5.3.2.7).
-    pub command: Duration,
-    /// Between two reads of content.
-    pub content: Duration,
-    /// To finish its content once the relay is about to stop.
+    pub limits: Arc<Limits>,
+    /// For clients to finish their content once the relay is about to stop.
     pub grace: Duration,
-}
-
-impl Default for ClientTimeouts {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { command: minutes(5), content: minutes(5), grace: Duration::from_secs(20) }
-    }
 }
 
 /// Why a listener cannot listen.
@@ -121,6 +111,11 @@ struct Door {
     tls: Option<Arc<ServerConfig>>,
     deps: Arc<Deps>,
     passwords: Semaphore,
+    connections: Arc<Semaphore>,
+    /// Mail of all clients, and of each.
+    mail: MailMeter<()>,
+    client_mail: MailMeter<IpAddr>,
+    turned_away: Told,
 }
 
 /// Takes the listener's port. To be called within the runtime.
@@ -160,7 +155,6 @@ impl Bound {
     /// Serves until the token is cancelled. The sessions go to `tracker`, which outlives this future: they end by the
     /// token too, each in good order.
     pub async fn serve(self, deps: Arc<Deps>, token: CancellationToken, tracker: TaskTracker) {
-        let connections = Arc::new(Semaphore::new(self.listener.max_connections));
         let door = Arc::new(Door::new(self.listener, self.tls, deps));
         info!(listener = door.listener.name, address = %door.listener.address, "listening");
         loop {
@@ -185,29 +179,21 @@ impl Bound {
             };
             // ::ffff:192.0.2.1 is 192.0.2.1, to `allow` and to routes.
             let client = peer.ip().to_canonical();
-            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-                warn!(listener = door.listener.name, %client, "too many connections");
-                turn_away(stream, door.listener.tls);
-                continue;
+            let admitted = door.admit(client);
+            let admitted = match admitted {
+                Ok(admitted) => admitted,
+                Err(crowd) => {
+                    door.turn_away(stream, client, crowd);
+                    continue;
+                }
             };
             let _ = stream.set_nodelay(true);
             let (door, token) = (Arc::clone(&door), token.clone());
             tracker.spawn(async move {
                 connection::serve(door, stream, client, token).await;
-                drop(permit);
+                drop(admitted);
             });
         }
-    }
-}
-
-/// 421 without waiting for anything: the socket is new, so its buffer has room.
-fn turn_away(stream: TcpStream, tls: ListenerTls) {
-    let reply = refusal(421, 7, 0, "Too many connections, try again later");
-    if tls != ListenerTls::Implicit
-        && let Ok(mut stream) = stream.into_std()
-    {
-        let _ = stream.write_all(reply.to_string().as_bytes());
-        let _ = stream.shutdown(std::net::Shutdown::Write);
     }
 }
 
@@ -217,10 +203,52 @@ impl Door {
             hostname: deps.hostname.clone(),
             max_message_size: listener.max_message_size.0,
             max_recipients: listener.max_recipients,
+            max_errors: listener.max_errors,
             starttls: listener.tls == ListenerTls::StartTls,
             authentication: listener.authentication != Authentication::None,
         });
-        Self { listener, settings, tls, deps, passwords: Semaphore::new(PASSWORDS) }
+        Self {
+            settings,
+            tls,
+            deps,
+            passwords: Semaphore::new(PASSWORDS),
+            connections: Arc::new(Semaphore::new(listener.max_connections)),
+            mail: MailMeter::new(listener.limits),
+            client_mail: MailMeter::new(listener.client_limits),
+            turned_away: Told::default(),
+            listener,
+        }
+    }
+
+    /// Whether there is room for one more connection of this client. First the client's own limits: one that comes too
+    /// often must not take the places of others.
+    fn admit(&self, client: IpAddr) -> Result<(Option<Guest>, Seat), Crowd> {
+        let limits = &self.deps.limits;
+        let guest = if self.is_exempt(client) { None } else { Some(limits.welcome(client)?) };
+        Ok((guest, limits.seat(&self.connections, self.listener.max_connections)?))
+    }
+
+    /// 421 without waiting for anything: the socket is new, so its buffer has room.
+    fn turn_away(&self, stream: TcpStream, client: IpAddr, crowd: Crowd) {
+        if let Some(more) = self.turned_away.now() {
+            let listener = &self.listener.name;
+            warn!(listener, %client, limit = crowd.name(), others = more, "too many connections: a client was turned away");
+        }
+        if self.listener.tls != ListenerTls::Implicit
+            && let Ok(mut stream) = stream.into_std()
+        {
+            let _ = stream.write_all(crowd.reply().to_string().as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    /// Limits by client pass it over: who may relay by its network is known, and an application on this host may open
+    /// as many connections as it needs.
+    fn is_exempt(&self, client: IpAddr) -> bool {
+        match &self.deps.limits.settings().exempt {
+            Some(exempt) => exempt.iter().any(|net| net.contains(&client)),
+            None => client.is_loopback() || self.allows(client),
+        }
     }
 
     /// The client may relay without authentication.
@@ -231,6 +259,23 @@ impl Door {
     /// `allow` names who needs no authentication, also where it is required of all others.
     fn must_authenticate(&self, client: IpAddr) -> bool {
         self.listener.authentication == Authentication::Required && !self.allows(client)
+    }
+}
+
+/// Something that may happen a thousand times a second is told once a second.
+#[derive(Debug, Default)]
+struct Told(Mutex<(Option<Instant>, u64)>);
+
+impl Told {
+    /// It happened: how often it did untold, where it is to be told now.
+    fn now(&self) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            told.1 += 1;
+            return None;
+        }
+        told.0 = Some(Instant::now());
+        Some(std::mem::take(&mut told.1))
     }
 }
 

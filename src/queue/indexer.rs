@@ -18,6 +18,7 @@ use super::error::Fault;
 use super::job::Entry;
 use super::journal::{Position, replay};
 use super::lease::lock;
+use super::load::{self, Amount, Coming};
 use super::medium::Medium;
 use super::recent::Message;
 use super::segments::Segments;
@@ -38,6 +39,8 @@ pub(super) struct Group {
     pub(super) entries: Vec<Entry>,
     pub(super) lie: Lie,
     pub(super) recent: Vec<(Mid, Message)>,
+    /// Of its messages, that they are coming.
+    pub(super) coming: Vec<Coming>,
     /// Where the journal goes on behind it.
     pub(super) next: Position,
 }
@@ -52,6 +55,8 @@ pub(super) struct Indexer {
     pub(super) pause: Duration,
     /// What the tables have of the journal.
     pub(super) reached: Position,
+    /// And what they hold.
+    pub(super) amount: Amount,
     /// The last checkpoint: its position and moment.
     pub(super) kept: (Position, Instant),
     /// When the last transaction began.
@@ -103,17 +108,26 @@ impl Indexer {
         // After a replay what was in the channel is in the tables already.
         groups.retain(|group| group.next.group > self.reached.group || group.entries.is_empty());
         let Some(last) = groups.last().map(|group| group.next) else { return };
-        match self.store.with(|database| apply(database, &groups, last)) {
-            Ok(effects) => {
-                for (mid, message) in groups.into_iter().flat_map(|group| group.recent) {
-                    self.memory.recent.keep(mid, message);
+        match self.store.with(|database| apply(database, &groups, last, self.amount.octets)) {
+            Ok((effects, amount)) => {
+                for group in groups {
+                    for (mid, message) in group.recent {
+                        self.memory.recent.keep(mid, message);
+                    }
+                    drop(group.coming);
                 }
+                self.hold(amount);
                 self.publish(effects);
                 self.reached = last;
                 self.memory.progress.applied(last.group);
             }
             Err(fault) => self.mend(fault, last),
         }
+    }
+
+    fn hold(&mut self, amount: Amount) {
+        self.amount = amount;
+        self.memory.load.indexed(amount);
     }
 
     /// What the commit made true, before anybody hears of it.
@@ -141,7 +155,7 @@ impl Indexer {
     }
 
     fn try_checkpoint(&mut self) -> Result<(), Fault> {
-        self.store.with(|database| keep(database, self.reached))?;
+        self.store.with(|database| keep(database, self.reached, self.amount))?;
         self.kept = (self.reached, Instant::now());
         Ok(())
     }
@@ -171,7 +185,7 @@ impl Indexer {
 
     fn recover(&mut self, last: Position) -> Result<(), Fault> {
         let database = self.store.reopen()?;
-        let Recovered { mut reached, effects, .. } = recover(&database, &**self.bodies.medium(), Some(last))?;
+        let Recovered { mut reached, effects, amount, .. } = recover(&database, &**self.bodies.medium(), Some(last))?;
         if reached.group == last.group {
             reached = last;
         }
@@ -179,6 +193,7 @@ impl Indexer {
         // Nobody reads before the index has all that was told, or what is settled would be claimed again.
         self.memory.progress.applied(reached.group);
         self.store.put(database);
+        self.hold(amount);
         (self.reached, self.kept) = (reached, (reached, Instant::now()));
         // What was published before does no harm: an ended lease is never taken again, a nudge is only a hint.
         for effects in effects {
@@ -194,29 +209,33 @@ pub(super) struct Recovered {
     pub(super) reached: Position,
     /// Where new groups go.
     pub(super) next: Position,
+    pub(super) amount: Amount,
     effects: Vec<Effects>,
 }
 
 /// Applies to an index what it lacks of the journal, and makes it durable.
 pub(super) fn recover(database: &Database, medium: &dyn Medium, until: Option<Position>) -> Result<Recovered, Fault> {
     let from = position(database)?;
-    let (mut reached, mut effects) = (from, Vec::new());
+    let (mut reached, mut effects, mut amount) = (from, Vec::new(), load::amount(database)?);
     let next = replay(medium, from, until, |group| {
         let lie = Lie { segment: group.segment, offset: group.bodies };
-        let group = Group { entries: group.entries, lie, recent: Vec::new(), next: group.next };
+        let group = Group { entries: group.entries, lie, recent: Vec::new(), coming: Vec::new(), next: group.next };
         reached = group.next;
-        effects.push(apply(database, std::slice::from_ref(&group), reached)?);
+        let (effect, now) = apply(database, std::slice::from_ref(&group), reached, amount.octets)?;
+        effects.push(effect);
+        amount = now;
         Ok(())
     })?;
     if reached != from {
-        keep(database, reached)?;
+        keep(database, reached, amount)?;
     }
-    Ok(Recovered { reached, next, effects })
+    Ok(Recovered { reached, next, amount, effects })
 }
 
-fn apply(database: &Database, groups: &[Group], last: Position) -> Result<Effects, Fault> {
+/// `size`: octets of all content before it.
+fn apply(database: &Database, groups: &[Group], last: Position, size: u64) -> Result<(Effects, Amount), Fault> {
     let txn = begin_write(database, Keep::Seen)?;
-    let mut batch = Batch::new(&txn)?;
+    let mut batch = Batch::new(&txn, size)?;
     for group in groups {
         let mut lie = group.lie;
         for entry in &group.entries {
@@ -224,15 +243,16 @@ fn apply(database: &Database, groups: &[Group], last: Position) -> Result<Effect
         }
     }
     batch.reached(last)?;
+    let amount = batch.amount()?;
     let effects = batch.effects();
     txn.commit()?;
-    Ok(effects)
+    Ok((effects, amount))
 }
 
 /// Makes all that was applied durable.
-fn keep(database: &Database, reached: Position) -> Result<(), Fault> {
+fn keep(database: &Database, reached: Position, amount: Amount) -> Result<(), Fault> {
     let txn = begin_write(database, Keep::Durable)?;
     // A transaction that changes nothing would keep nothing.
-    Batch::new(&txn)?.reached(reached)?;
+    Batch::new(&txn, amount.octets)?.reached(reached)?;
     Ok(txn.commit()?)
 }

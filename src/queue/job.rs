@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::journal;
+use super::load::Coming;
 use super::recent::Message;
 use super::spool::Ahead;
 use super::tables::{encode, lane_key};
@@ -37,6 +38,8 @@ pub(super) struct Write {
     pub(super) done: Done,
     /// Given back when it is on disk.
     pub(super) budget: Option<OwnedSemaphorePermit>,
+    /// Given back when it is in the index.
+    pub(super) coming: Option<Coming>,
 }
 
 /// One thing that the queue was told.
@@ -164,7 +167,7 @@ impl Contents {
 
     fn write(self, entry: Entry, head: Vec<u8>, done: Done) -> Write {
         let Self { bodies, recent, ahead } = self;
-        Write { entry, head, bodies, recent, ahead, done, budget: None }
+        Write { entry, head, bodies, recent, ahead, done, budget: None, coming: None }
     }
 }
 

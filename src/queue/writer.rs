@@ -130,7 +130,7 @@ impl Writer {
             self.journal.seal();
             let next = self.journal.synced();
             let lie = Lie { segment, offset: 0 };
-            let _ = self.index.send(Group { entries: Vec::new(), lie, recent: Vec::new(), next });
+            let _ = self.index.send(Group { entries: Vec::new(), lie, recent: Vec::new(), coming: Vec::new(), next });
         }
     }
 
@@ -172,15 +172,17 @@ impl Writer {
         for (group, lie, next) in self.state.waiting.drain(..) {
             let mut entries = Vec::with_capacity(group.len());
             let mut recent = Vec::with_capacity(group.len());
+            let mut coming = Vec::with_capacity(group.len());
             for write in group {
                 entries.push(write.entry);
                 recent.extend(write.recent);
+                coming.extend(write.coming);
                 write.ahead.into_iter().for_each(super::spool::Ahead::owned);
                 // Nobody may listen any more: it stands.
                 let _ = write.done.send(Ok(()));
             }
             // The indexer ends after this thread.
-            let _ = self.index.send(Group { entries, lie, recent, next });
+            let _ = self.index.send(Group { entries, lie, recent, coming, next });
         }
         Ok(())
     }
