@@ -106,6 +106,10 @@ pub(super) enum Fault {
         "listener '{listener}': an open relay: {address} would take mail from anyone to anywhere; name your own networks"
     )]
     OpenRelay { listener: String, address: String },
+    #[error(
+        "listener '{listener}': 'proxy_protocol' believes anyone who says to be someone else; name your balancers alone"
+    )]
+    AnyBalancer { listener: String },
     #[error("no listener has 'authentication': no user can sign in")]
     IdleUsers,
     #[error("'warn_after' ({}) is not before 'expire' ({}): nobody would be warned", ShowDuration(*.warn_after), ShowDuration(*.expire))]

@@ -55,6 +55,8 @@ pub struct Listener {
     pub limits: MailLimits,
     /// Of each client by itself.
     pub client_limits: MailLimits,
+    /// Balancers that say whom they bring.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod intake;
 mod legs;
 mod limits;
 mod meter;
+mod proxy;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -32,7 +33,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{Authentication, Listener, ListenerTls, Secret};
 use crate::mail::{Address, Domain, EnhancedStatus, MidSource, Severity};
@@ -116,6 +117,8 @@ struct Door {
     mail: MailMeter<()>,
     client_mail: MailMeter<IpAddr>,
     turned_away: Told,
+    /// Balancers that say nothing.
+    unknown: Told,
 }
 
 /// Takes the listener's port. To be called within the runtime.
@@ -179,20 +182,23 @@ impl Bound {
             };
             // ::ffff:192.0.2.1 is 192.0.2.1, to `allow` and to routes.
             let client = peer.ip().to_canonical();
-            let admitted = door.admit(client);
-            let admitted = match admitted {
-                Ok(admitted) => admitted,
-                Err(crowd) => {
-                    door.turn_away(stream, client, crowd);
-                    continue;
+            if door.is_balancer(client) {
+                match door.seat() {
+                    Ok(seat) => drop(tracker.spawn(Arc::clone(&door).behind(stream, client, seat, token.clone()))),
+                    Err(crowd) => door.turn_away(stream, client, crowd),
                 }
-            };
-            let _ = stream.set_nodelay(true);
-            let (door, token) = (Arc::clone(&door), token.clone());
-            tracker.spawn(async move {
-                connection::serve(door, stream, client, token).await;
-                drop(admitted);
-            });
+                continue;
+            }
+            match door.admit(client) {
+                Ok(places) => {
+                    let (door, token) = (Arc::clone(&door), token.clone());
+                    tracker.spawn(async move {
+                        door.serve(stream, client, token).await;
+                        drop(places);
+                    });
+                }
+                Err(crowd) => door.turn_away(stream, client, crowd),
+            }
         }
     }
 }
@@ -216,6 +222,7 @@ impl Door {
             mail: MailMeter::new(listener.limits),
             client_mail: MailMeter::new(listener.client_limits),
             turned_away: Told::default(),
+            unknown: Told::default(),
             listener,
         }
     }
@@ -223,9 +230,56 @@ impl Door {
     /// Whether there is room for one more connection of this client. First the client's own limits: one that comes too
     /// often must not take the places of others.
     fn admit(&self, client: IpAddr) -> Result<(Option<Guest>, Seat), Crowd> {
-        let limits = &self.deps.limits;
-        let guest = if self.is_exempt(client) { None } else { Some(limits.welcome(client)?) };
-        Ok((guest, limits.seat(&self.connections, self.listener.max_connections)?))
+        Ok((self.welcome(client)?, self.seat()?))
+    }
+
+    fn welcome(&self, client: IpAddr) -> Result<Option<Guest>, Crowd> {
+        if self.is_exempt(client) { Ok(None) } else { self.deps.limits.welcome(client).map(Some) }
+    }
+
+    fn seat(&self) -> Result<Seat, Crowd> {
+        self.deps.limits.seat(&self.connections, self.listener.max_connections)
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, client: IpAddr, token: CancellationToken) {
+        let _ = stream.set_nodelay(true);
+        connection::serve(self, stream, client, token).await;
+    }
+
+    /// What this address says of its clients is believed.
+    fn is_balancer(&self, address: IpAddr) -> bool {
+        self.listener.proxy_protocol.iter().any(|net| net.contains(&address))
+    }
+
+    /// Serves whom a balancer brings.
+    async fn behind(self: Arc<Self>, mut stream: TcpStream, balancer: IpAddr, seat: Seat, token: CancellationToken) {
+        let brought = tokio::select! {
+            brought = proxy::client(&mut stream) => brought,
+            () = token.cancelled() => return,
+        };
+        let (client, guest) = match brought {
+            Ok(Some(client)) => match self.welcome(client) {
+                Ok(guest) => (client, guest),
+                Err(crowd) => return self.turn_away(stream, client, crowd),
+            },
+            Ok(None) => (balancer, None),
+            Err(proxy::Broken::Nothing) => return,
+            Err(error) => return self.tell(balancer, &error),
+        };
+        debug!(listener = self.listener.name, %balancer, %client, "brought by a balancer");
+        self.serve(stream, client, token).await;
+        drop((guest, seat));
+    }
+
+    fn tell(&self, balancer: IpAddr, error: &proxy::Broken) {
+        if let Some(more) = self.unknown.now() {
+            let listener = &self.listener.name;
+            warn!(
+                listener, %balancer, %error, others = more,
+                "a balancer did not say whom it brings: have it send the PROXY protocol (HAProxy: send-proxy-v2), or \
+                 take its address out of the listener's `proxy_protocol`"
+            );
+        }
     }
 
     /// 421 without waiting for anything: the socket is new, so its buffer has room.

@@ -16,6 +16,7 @@ use crate::queue::{Claim, LegState, QueueOptions};
 mod delivery;
 mod life;
 mod limits;
+mod proxy;
 mod refusals;
 mod security;
 
@@ -139,6 +140,7 @@ fn listener() -> Listener {
         max_errors: 20,
         limits: MailLimits::default(),
         client_limits: MailLimits::default(),
+        proxy_protocol: Vec::new(),
     }
 }
 

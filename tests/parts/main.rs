@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod backlog;
+mod balancer;
 mod clients;
 mod disk_full;
 mod failover;

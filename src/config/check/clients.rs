@@ -127,6 +127,14 @@ mod tests {
             ("max_content_memory: 0", "a size of 0 makes no sense here"),
             ("queue: {max_size: 0}", "a size of 0 makes no sense here"),
             ("queue: {max_message: 5}", "unknown key 'max_message', did you mean 'max_messages'?"),
+            (
+                "listeners: [{name: a, address: '127.0.0.1:0', proxy_protocol: [0.0.0.0/0]}]",
+                "listener 'a': 'proxy_protocol' believes anyone",
+            ),
+            (
+                "listeners: [{name: a, address: '127.0.0.1:0', proxy_protocol: [127.0.0.1], allow: [0.0.0.0/0]}]",
+                "listener 'a': an open relay: 127.0.0.1:0 would take mail from anyone",
+            ),
             ("timeout: 5m", "a mapping with command, content, message, session is wanted here"),
         ] {
             let told_of: Vec<String> = load(waypost).problems.iter().map(|problem| problem.message.clone()).collect();

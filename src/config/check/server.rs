@@ -83,6 +83,7 @@ fn usual_listener() -> Listener {
         max_errors: 20,
         limits: MailLimits::default(),
         client_limits: MailLimits::default(),
+        proxy_protocol: Vec::new(),
     }
 }
 
@@ -121,6 +122,7 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             max_errors: raw.max_errors.get().map_or(usual.max_errors, |most| most.to_u32()),
             limits,
             client_limits,
+            proxy_protocol: raw.proxy_protocol.get().into_iter().flatten().map(|net| net.value).collect(),
         };
         judge(file, raw, &listener, cx);
         listeners.push(listener);
@@ -149,7 +151,11 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     if signs_in && no_users {
         cx.error(raw.authentication.spot(raw.spot()), Fault::NoUsers { listener: named() });
     }
-    if listener.address.ip().to_canonical().is_loopback() {
+    if covers_the_internet(&listener.proxy_protocol) {
+        cx.error(raw.proxy_protocol.spot(raw.spot()), Fault::AnyBalancer { listener: named() });
+    }
+    // Whom a balancer on this host brings is not on this host.
+    if listener.address.ip().to_canonical().is_loopback() && listener.proxy_protocol.is_empty() {
         return;
     }
     let address = listener.address.to_string();

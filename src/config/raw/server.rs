@@ -79,8 +79,10 @@ record! {
         may "client_burst" client_burst: Count,
         /// How many recipients each client may give.
         may "client_recipient_rate" client_recipient_rate: Rate,
+        /// Balancers that say in a PROXY header (version 1 or 2) whom they bring, and must. Default: none.
+        may "proxy_protocol" proxy_protocol: List<IpNet>,
     }
-    later ["protocol", "lmtp", "proxy_protocol", "inspect"]
+    later ["protocol", "lmtp", "inspect"]
 }
 
 record! {
