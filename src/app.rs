@@ -4,6 +4,7 @@
 //! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the writer last.
 
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::access::Users;
 use crate::config::{self, Config};
 use crate::ingress;
 use crate::mail::{Address, MidSource, ProviderName};
-use crate::os::{Clock, StopRequests};
+use crate::os::{self, Clock, StopRequests};
 use crate::queue::{Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
@@ -32,6 +33,8 @@ const BLOCKING: usize = 32;
 pub fn run(config: Config) -> anyhow::Result<()> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let passed = os::passed_sockets()
+        .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     let queue = Queue::open(QueueOptions {
         path: config.server.queue.path.clone(),
         min_free: config.server.queue.min_free,
@@ -44,14 +47,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, queue.clone()));
+    let served = runtime.block_on(serve(config, queue.clone(), passed));
     runtime.block_on(queue.close());
     // What still runs by now are reads that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }
 
-async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
+async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> anyhow::Result<()> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
@@ -64,8 +67,9 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
     let certificate = server.tls.as_ref().map(ingress::server_config).transpose()?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
-        doors.push(ingress::bind(listener, certificate.clone())?);
+        doors.push(ingress::bind_or_adopt(listener, certificate.clone(), &mut passed)?);
     }
+    ingress::none_left(&passed)?;
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
         table: table.clone(),

@@ -84,6 +84,18 @@ pub enum BindError {
         "listener '{listener}' wants TLS, and there is no certificate: give `tls: {{certificate, key}}` in waypost.yaml"
     )]
     NoCertificate { listener: String },
+    #[error(
+        "systemd passed a socket at {address}, where no listener is: give one this `address`, or take it out of the socket unit"
+    )]
+    Passed { address: String },
+}
+
+/// Sockets that were passed and belong to no listener would keep clients waiting for ever.
+pub fn none_left(passed: &[std::net::TcpListener]) -> Result<(), BindError> {
+    let Some(socket) = passed.first() else { return Ok(()) };
+    let address =
+        socket.local_addr().map_or_else(|error| format!("no address ({error})"), |address| address.to_string());
+    Err(BindError::Passed { address })
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -119,6 +131,24 @@ struct Door {
     turned_away: Told,
     /// Balancers that say nothing.
     unknown: Told,
+}
+
+/// Takes, for the listener, the socket among these that has its address; else its port. To be called within the runtime.
+pub fn bind_or_adopt(
+    listener: Listener,
+    tls: Option<Arc<ServerConfig>>,
+    passed: &mut Vec<std::net::TcpListener>,
+) -> Result<Bound, BindError> {
+    let fits = |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|address| address == listener.address);
+    let Some(at) = passed.iter().position(fits) else { return bind(listener, tls) };
+    let socket = passed.swap_remove(at);
+    if listener.tls != ListenerTls::None && tls.is_none() {
+        return Err(BindError::NoCertificate { listener: listener.name });
+    }
+    match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
+        Ok(socket) => Ok(Bound { socket, listener, tls }),
+        Err(error) => Err(BindError::Socket { listener: listener.name, address: listener.address, error }),
+    }
 }
 
 /// Takes the listener's port. To be called within the runtime.

@@ -4,6 +4,7 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+mod activation;
 mod backlog;
 mod balancer;
 mod clients;
