@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Users;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Server};
 use crate::ingress;
 use crate::mail::{Address, MidSource, ProviderName};
 use crate::os::{self, Clock, StopRequests};
@@ -30,11 +30,12 @@ const QUEUE_CACHE: usize = 32 << 20;
 const BLOCKING: usize = 32;
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(mut config: Config) -> anyhow::Result<()> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
+    bound_connections(&mut config.server, os::open_files());
     let queue = Queue::open(QueueOptions {
         path: config.server.queue.path.clone(),
         min_free: config.server.queue.min_free,
@@ -52,6 +53,21 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     // What still runs by now are reads that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// A client for whom there is no file left could not even be told so; attempts and the queue need some, too.
+fn bound_connections(server: &mut Server, open_files: Option<u64>) {
+    let Some(files) = open_files else { return };
+    let most = usize::try_from(files - (files / 4).min(1024)).unwrap_or(usize::MAX);
+    if server.clients.max_connections > most {
+        warn!(
+            max_connections = server.clients.max_connections,
+            files,
+            most,
+            "fewer files may be open than `max_connections` needs: fewer clients are taken (systemd: LimitNOFILE, else ulimit -n)"
+        );
+        server.clients.max_connections = most;
+    }
 }
 
 async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> anyhow::Result<()> {
