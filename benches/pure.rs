@@ -39,6 +39,7 @@ fn sessions(criterion: &mut Criterion) {
         lmtp: false,
         max_message_size: 50 << 20,
         max_recipients: 100,
+        max_errors: 20,
         starttls: false,
         authentication: false,
     });

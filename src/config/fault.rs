@@ -111,6 +111,10 @@ pub(super) enum Fault {
         "listener '{listener}': an open relay: {address} would take mail from anyone to anywhere; name your own networks"
     )]
     OpenRelay { listener: String, address: String },
+    #[error(
+        "listener '{listener}': 'proxy_protocol' believes anyone who says to be someone else; name your balancers alone"
+    )]
+    AnyBalancer { listener: String },
     #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
     ListenerPickup,
     #[error(
@@ -147,6 +151,8 @@ pub(super) enum Fault {
     LmtpPort { what: String },
     #[error("key '{key}' does nothing without 'rate'")]
     LimitWithoutRate { key: &'static str },
+    #[error("key '{key}' does nothing without '{of}'")]
+    IdleBurst { key: &'static str, of: &'static str },
     #[error("'access_key_id' and 'secret_access_key' go together; give both or neither")]
     HalfCredentials,
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, DomainPattern, Glob, Rate, Secret, Size};
+use super::{AddressPattern, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -38,6 +38,7 @@ pub struct Server {
     pub log: LogSettings,
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,
+    pub clients: ClientLimits,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +56,13 @@ pub struct Listener {
     pub max_connections: usize,
     /// Recipients of one transaction.
     pub max_recipients: usize,
+    /// Errors of one session.
+    pub max_errors: u32,
+    pub limits: MailLimits,
+    /// Of each client by itself.
+    pub client_limits: MailLimits,
+    /// Balancers that say whom they bring.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +108,7 @@ pub struct User {
     pub password: Secret,
     /// What the user may give as reverse-path; empty: anything.
     pub senders: Vec<AddressPattern>,
+    pub limits: MailLimits,
 }
 
 #[derive(Debug, Clone)]
@@ -111,6 +120,10 @@ pub struct QueueSettings {
     pub warn_after: Option<Duration>,
     /// Below this much free disk space, new mail gets 452 so that outcomes can still be written.
     pub min_free: Size,
+    /// With so many messages queued, new mail gets 452.
+    pub max_messages: u64,
+    /// With so much content queued, new mail gets 452; `None`: the disk is the bound.
+    pub max_size: Option<Size>,
 }
 
 /// The folder whose files are sent.

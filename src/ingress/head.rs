@@ -48,6 +48,11 @@ enum Look {
 }
 
 impl HeadReader {
+    /// Octets in memory.
+    pub fn held(&self) -> usize {
+        self.gathered.len()
+    }
+
     /// Takes a piece of content; `Some` once the section is whole.
     pub fn push(&mut self, octets: Bytes) -> Result<Option<Head>, HeadFault> {
         if !self.gathered.is_empty() {

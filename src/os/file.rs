@@ -133,3 +133,18 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     let _ = path;
     Ok(())
 }
+
+/// How many files and connections may be open at one time, once that is raised to what the system allows; `None`: any
+/// number, or it cannot be told.
+pub fn open_files() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Refused, it stays as it was.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        getrlimit(Resource::Nofile).current
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}

@@ -45,6 +45,7 @@ impl Talk {
             lmtp: false,
             max_message_size: MOST_SIZE,
             max_recipients: MOST_RECIPIENTS,
+            max_errors: 20,
             starttls: !bare,
             authentication: !bare,
         };

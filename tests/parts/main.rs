@@ -7,7 +7,9 @@
 #[path = "../support/page.rs"]
 mod page;
 
+mod activation;
 mod backlog;
+mod balancer;
 mod clients;
 mod disk_full;
 mod every_client;

@@ -266,13 +266,13 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
                 ],
             ),
             (

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names, pickup};
+use super::{Files, Names, clients, pickup};
 use crate::config::fault::Fault;
 use crate::config::model::{
     Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings, Server,
@@ -15,7 +15,7 @@ use crate::config::model::{
 use crate::config::raw::{OrNever, RawListener, RawQueue, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{Secret, Size};
+use crate::config::{ClientLimits, MailLimits, Secret, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,6 +35,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
+            clients: ClientLimits::default(),
         };
     };
     cx.file = name.clone();
@@ -74,6 +75,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             level: log.and_then(|log| log.level.get()).map_or_else(|| "info".to_owned(), |level| level.0.clone()),
         },
         shutdown_grace: file.shutdown_grace.get().map_or(Duration::from_secs(30), |grace| grace.0),
+        clients: clients::clients(file, cx),
     }
 }
 
@@ -102,6 +104,10 @@ fn usual_listener() -> Listener {
         max_message_size: Size(35 * MIB),
         max_connections: 1000,
         max_recipients: 1000,
+        max_errors: 20,
+        limits: MailLimits::default(),
+        client_limits: MailLimits::default(),
+        proxy_protocol: Vec::new(),
     }
 }
 
@@ -127,6 +133,7 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             cx.error(raw.address.spot(raw.spot()), Fault::AddressTaken { listener: name.clone(), address, other });
         }
         let usual = usual_listener();
+        let (limits, client_limits) = clients::of_listener(raw, cx);
         let listener = Listener {
             name,
             address,
@@ -138,6 +145,10 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             max_message_size: raw.max_message_size.or(usual.max_message_size),
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
+            max_errors: raw.max_errors.get().map_or(usual.max_errors, |most| most.to_u32()),
+            limits,
+            client_limits,
+            proxy_protocol: raw.proxy_protocol.get().into_iter().flatten().map(|net| net.value).collect(),
         };
         judge(file, raw, &listener, cx);
         listeners.push(listener);
@@ -173,7 +184,11 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     if signs_in && no_users {
         cx.error(raw.authentication.spot(raw.spot()), Fault::NoUsers { listener: named() });
     }
-    if listener.address.ip().to_canonical().is_loopback() {
+    if covers_the_internet(&listener.proxy_protocol) {
+        cx.error(raw.proxy_protocol.spot(raw.spot()), Fault::AnyBalancer { listener: named() });
+    }
+    // Whom a balancer on this host brings is not on this host.
+    if listener.address.ip().to_canonical().is_loopback() && listener.proxy_protocol.is_empty() {
         return;
     }
     let address = listener.address.to_string();
@@ -225,7 +240,9 @@ fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
         if !names.add(&name.value, name.spot, cx) {
             continue;
         }
+        let limits = clients::of_user(raw, cx);
         users.push(User {
+            limits,
             name: name.value.clone(),
             password: raw.password.get().map_or_else(|| Secret::new(String::new()), |hash| hash.0.clone()),
             senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
@@ -267,6 +284,9 @@ fn queue(raw: Option<&RawQueue>, cx: &mut Cx<'_>) -> QueueSettings {
     let usual_retry = || vec![MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR];
     let span = |field: &Field<Span>| field.get().map(|span| span.0);
     let expire = raw.and_then(|raw| span(&raw.expire)).unwrap_or(5 * 24 * HOUR);
+    if let Some(raw) = raw.filter(|raw| raw.max_size.get().is_some_and(|size| size.0 == 0)) {
+        cx.error(raw.max_size.spot(raw.spot()), Fault::ZeroSize);
+    }
     // Given by the user, it is judged; the usual one gives way to a short `expire`.
     let given: Option<&OrNever> = raw.and_then(|raw| raw.warn_after.get());
     let warn_after = match given {
@@ -286,6 +306,8 @@ fn queue(raw: Option<&RawQueue>, cx: &mut Cx<'_>) -> QueueSettings {
         expire,
         warn_after,
         min_free: raw.and_then(|raw| raw.min_free.get()).copied().unwrap_or(Size(64 * MIB)),
+        max_messages: raw.and_then(|raw| raw.max_messages.get()).map_or(10_000_000, |most| most.0),
+        max_size: raw.and_then(|raw| raw.max_size.get()).copied(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::Size;
-use crate::ingress::tests::deps;
+use crate::ingress::tests::{deps, server};
 use crate::queue::Claim;
 
 const MAIL: &str =
@@ -26,7 +26,9 @@ impl World {
 
     fn with_room(min_free: Size) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let deps = Arc::new(deps(folder.path(), min_free));
+        let mut server = server();
+        server.queue.min_free = min_free;
+        let deps = Arc::new(deps(folder.path(), &server));
         let (path, badmail) = (folder.path().join("pickup"), folder.path().join("badmail"));
         std::fs::create_dir(&path).unwrap();
         let settings = config::Pickup { path: path.clone(), badmail: badmail.clone(), max_message_size: Size(300_000) };

@@ -55,10 +55,12 @@ async fn content_is_refused_for_what_is_in_it() {
 
 #[tokio::test]
 async fn a_queue_that_cannot_take_mail_is_told() {
-    let full = Relay::with(listener(), Size(u64::MAX)).await;
+    let mut server = server();
+    server.queue.min_free = Size(u64::MAX);
+    let full = Relay::with(listener(), &server).await;
     let mut client = full.client().await;
-    client.codes(envelope(&["x"]), 4).await;
-    assert_eq!(client.codes("A: b\r\n\r\n.\r\n", 1).await, "452 4.3.1");
+    // Before the content comes.
+    assert_eq!(client.codes(ENVELOPE, 3).await, "250, 452 4.3.1, 503 5.5.1");
     assert_eq!(client.codes("NOOP\r\n", 1).await, "250 2.0.0");
 
     let closed = Relay::start(listener()).await;

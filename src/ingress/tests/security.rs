@@ -74,7 +74,7 @@ async fn without_a_certificate_nothing_is_offered_and_nobody_taken() {
         let bound = bind(Listener { tls, ..listener() }, None).unwrap();
         let (address, token) = (bound.address().unwrap(), CancellationToken::new());
         let served =
-            tokio::spawn(bound.serve(Arc::new(deps(folder.path(), Size(0))), token.clone(), TaskTracker::new()));
+            tokio::spawn(bound.serve(Arc::new(deps(folder.path(), &server())), token.clone(), TaskTracker::new()));
         let mut client = Client::new(TcpStream::connect(address).await.unwrap());
         assert_eq!(client.reply().await, greeting);
         if !greeting.is_empty() {
@@ -82,5 +82,19 @@ async fn without_a_certificate_nothing_is_offered_and_nobody_taken() {
         }
         token.cancel();
         served.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tls_from_the_start_behind_a_balancer() {
+    let proxy_protocol = vec!["127.0.0.1/32".parse().unwrap()];
+    let allow = vec!["192.0.2.0/24".parse().unwrap()];
+    let relay = Relay::start(Listener { tls: ListenerTls::Implicit, proxy_protocol, allow, ..listener() }).await;
+    for header in ["PROXY TCP4 192.0.2.7 10.0.0.5 56324 465\r\n", "PROXY TCP4 198.51.100.1 10.0.0.5 5 465\r\n"] {
+        let mut stream = TcpStream::connect(relay.address).await.unwrap();
+        stream.write_all(header.as_bytes()).await.unwrap();
+        let mut client = Client::new(secured(&relay, stream).await);
+        let last = if header.contains("192.0.2.7") { "250 2.1.5" } else { "550 5.7.1" };
+        assert_eq!(client.codes(ENVELOPE, 4).await, format!("220, 250, 250 2.1.0, {last}"));
     }
 }

@@ -1,5 +1,7 @@
 //! What goes into a session, and what comes out of it.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Secret;
@@ -15,6 +17,8 @@ pub struct Settings {
     /// Octets of content.
     pub max_message_size: u64,
     pub max_recipients: usize,
+    /// After so many bad commands since a message was taken a peer is no mail client, or a broken one.
+    pub max_errors: u32,
     /// There is a certificate, and the listener does not speak TLS from the start.
     pub starttls: bool,
     /// Users may authenticate: over TLS, or from this host.
@@ -41,10 +45,21 @@ pub enum Input<'a> {
     Answer(Answer),
     /// The handshake that `Action::StartTls` asked for is done.
     TlsUp,
-    /// The client was silent for too long (RFC 5321, 4.5.3.2.7).
-    TimedOut,
+    /// The client took too long.
+    TimedOut(Overdue),
     /// The relay is about to stop: content on its way in is still taken, then the session ends.
     Shutdown,
+}
+
+/// What a client took too long for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// It was silent (RFC 5321, 4.5.3.2.7).
+    Silence,
+    /// The whole content of a message, however steadily it came.
+    Message,
+    /// A session in which no message came.
+    Session,
 }
 
 /// What the driver must do, in order.
@@ -111,6 +126,8 @@ pub struct Transaction {
     pub(super) refused: bool,
     /// RCPT commands that were taken, of the same address too.
     pub(super) taken: usize,
+    /// Where there are many: which recipient has an address of this hash.
+    pub(super) known: HashMap<u64, usize>,
 }
 
 impl Transaction {
@@ -128,6 +145,7 @@ impl Transaction {
             user: None,
             refused: false,
             taken: 0,
+            known: HashMap::new(),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::smtp::reply::Reply;
 
 use lines::{Line, Lines};
 
-pub use interface::{Action, Answer, Input, Peer, Question, Settings, Transaction};
+pub use interface::{Action, Answer, Input, Overdue, Peer, Question, Settings, Transaction};
 
 /// The machine.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct Session {
     tls: bool,
     helo: Option<Helo>,
     user: Option<String>,
-    /// Bad commands so far, failed logins weighing more.
+    /// Bad commands since a message was taken, failed logins weighing more.
     errors: u32,
     stopping: bool,
     /// Replies that the content has: 1, but for LMTP.
@@ -77,9 +77,7 @@ enum Asking {
     Store,
 }
 
-/// After so many bad commands a peer is no mail client, or a broken one.
-const MOST_ERRORS: u32 = 20;
-/// What a failed login counts as: guessing passwords gets four tries a connection.
+/// What a failed login counts as: guessing passwords gets few tries a connection.
 const FAILED_LOGIN: u32 = 5;
 
 impl Session {
@@ -111,7 +109,7 @@ impl Session {
             }
             Input::Answer(answer) => self.answered(answer, out),
             Input::TlsUp => self.tls_up(),
-            Input::TimedOut => self.hang_up(replies::timed_out(), out),
+            Input::TimedOut(overdue) => self.hang_up(replies::timed_out(overdue), out),
             Input::Shutdown => self.stopping = true,
         }
         self.stop_where_due(out);
@@ -134,6 +132,11 @@ impl Session {
 
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Bad commands since a message was taken, each by its weight.
+    pub fn errors(&self) -> u32 {
+        self.errors
     }
 
     pub fn user(&self) -> Option<&str> {
@@ -295,7 +298,7 @@ impl Session {
                 replies::sender_ok()
             }
             (Asking::Rcpt(mut transaction, recipient), Answer::Accept) => {
-                transaction.recipients.push(recipient);
+                transaction.push(recipient);
                 transaction.taken += 1;
                 self.state = State::Open(transaction);
                 replies::recipient_ok()
@@ -304,7 +307,10 @@ impl Session {
                 self.user = Some(user);
                 replies::authenticated()
             }
-            (Asking::Store, Answer::Stored(mid)) => return self.reply_to_content(replies::stored(mid), out),
+            (Asking::Store, Answer::Stored(mid)) => {
+                self.errors = 0;
+                return self.reply_to_content(replies::stored(mid), out);
+            }
             (asking, Answer::Refuse(reply)) => return self.refused(asking, reply, out),
             (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Stored(_)) => {
                 return self.refused(asking, replies::local_error(), out);
@@ -349,8 +355,8 @@ impl Session {
     /// The reply to a bad command; the last one, where there were too many.
     fn blame(&mut self, reply: Reply, weight: u32, out: &mut Vec<Action>) {
         out.push(Action::Reply(reply));
-        self.errors += weight;
-        if self.errors >= MOST_ERRORS {
+        self.errors = self.errors.saturating_add(weight);
+        if self.errors >= self.settings.max_errors {
             self.hang_up(replies::too_many_errors(), out);
         }
     }

@@ -1,5 +1,6 @@
 //! What the server says, in one place: codes of RFC 5321, 4.2.3, enhanced codes of RFC 3463 and its registry.
 
+use super::Overdue;
 use crate::mail::{Domain, EnhancedStatus, Mid, Severity};
 use crate::smtp::command::Fault;
 use crate::smtp::content;
@@ -81,8 +82,13 @@ pub(super) fn go_ahead() -> Reply {
     Reply::plain(354, "End with <CRLF>.<CRLF>")
 }
 
-pub(super) fn timed_out() -> Reply {
-    reply(421, 4, 2, "Timeout: the connection was idle for too long")
+pub(super) fn timed_out(overdue: Overdue) -> Reply {
+    let text = match overdue {
+        Overdue::Silence => "Timeout: the connection was idle for too long",
+        Overdue::Message => "Timeout: the message took too long",
+        Overdue::Session => "Timeout: the session went on for too long without a message",
+    };
+    reply(421, 4, 2, text)
 }
 
 pub(super) fn shutting_down() -> Reply {
