@@ -41,8 +41,10 @@ fn addresses(criterion: &mut Criterion) {
 fn sessions(criterion: &mut Criterion) {
     let settings = Arc::new(Settings {
         hostname: "relay.example".parse().expect("a domain"),
+        lmtp: false,
         max_message_size: 50 << 20,
         max_recipients: 100,
+        max_errors: 20,
         starttls: false,
         authentication: false,
     });

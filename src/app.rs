@@ -4,6 +4,7 @@
 //! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the writer last.
 
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Users;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Server};
 use crate::ingress;
 use crate::mail::{Address, MidSource, ProviderName};
-use crate::os::{Clock, StopRequests};
+use crate::os::{self, Clock, StopRequests};
 use crate::queue::{Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
@@ -38,12 +39,17 @@ pub enum Ended {
 }
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(config: Config) -> anyhow::Result<Ended> {
+pub fn run(mut config: Config) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let passed = os::passed_sockets()
+        .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
+    bound_connections(&mut config.server, os::open_files());
     let queue = Queue::open(QueueOptions {
         path: config.server.queue.path.clone(),
         min_free: config.server.queue.min_free,
+        max_messages: config.server.queue.max_messages,
+        max_size: config.server.queue.max_size,
         cache: QUEUE_CACHE,
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -51,7 +57,7 @@ pub fn run(config: Config) -> anyhow::Result<Ended> {
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, queue.clone()));
+    let served = runtime.block_on(serve(config, queue.clone(), passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -62,7 +68,22 @@ pub fn run(config: Config) -> anyhow::Result<Ended> {
     served
 }
 
-async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
+/// A client for whom there is no file left could not even be told so; attempts and the queue need some, too.
+fn bound_connections(server: &mut Server, open_files: Option<u64>) {
+    let Some(files) = open_files else { return };
+    let most = usize::try_from(files - (files / 4).min(1024)).unwrap_or(usize::MAX);
+    if server.clients.max_connections > most {
+        warn!(
+            max_connections = server.clients.max_connections,
+            files,
+            most,
+            "fewer files may be open than `max_connections` needs: fewer clients are taken (systemd: LimitNOFILE, else ulimit -n)"
+        );
+        server.clients.max_connections = most;
+    }
+}
+
+async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
@@ -71,11 +92,14 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
     let server = config.server;
     let settings = delivery::Settings::from(&server);
 
-    let certificate = server.tls.as_ref().map(ingress::server_config).transpose()?;
+    let limits = Arc::new(ingress::Limits::new(&server));
+    let certificates = ingress::Certificates::load(&server, clock.wall())?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
-        doors.push(ingress::bind(listener, certificate.clone())?);
+        let tls = certificates.of(&listener)?;
+        doors.push(ingress::bind_or_adopt(listener, tls, &mut passed)?);
     }
+    ingress::none_left(&passed)?;
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
         table: table.clone(),
@@ -89,16 +113,25 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<Ended> {
         table,
         queue,
         gate: Arc::new(Doorman(Users::new(server.users))),
-        clock,
+        clock: clock.clone(),
         mids,
-        timeouts: ingress::ClientTimeouts { grace: server.shutdown_grace, ..ingress::ClientTimeouts::default() },
+        limits,
+        grace: server.shutdown_grace,
     });
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let sessions = TaskTracker::new();
+    let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
+    if let Some(pickup) = &mut pickup {
+        pickup.recover().await;
+    }
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
     for door in doors {
         sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
+    }
+    sessions.spawn(certificates.watch(clock, stop_doors.clone()));
+    if let Some(pickup) = pickup {
+        sessions.spawn(pickup.run(stop_doors.clone()));
     }
     info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
 
@@ -140,6 +173,9 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
             Ok(match &provider.transport {
                 config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
                 config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
+                config::Transport::Lmtp(lmtp) => {
+                    Arc::new(transport::SmtpTransport::lmtp(provider, lmtp, &environment)?)
+                }
                 config::Transport::SendGrid(sendgrid) => {
                     Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
                 }

@@ -5,7 +5,7 @@ pub mod cli; // one file a verb
 pub mod app; // builds the parts and starts them: the only place that knows them all
 pub mod ingress; // doors in: listeners, TLS, the I/O of SMTP sessions
 pub mod delivery; // scheduler, limits, breakers, retry, attempt, settle
-pub mod transport; // ways out: mx, smtp, sendgrid, mailgun, ses, maildir
+pub mod transport; // ways out: mx, smtp, lmtp, sendgrid, mailgun, ses, maildir
 pub mod access; // who may relay
 pub mod bounce; // delivery status notifications
 pub mod queue; // accept, claim, settle, list; redb behind it

@@ -46,6 +46,8 @@ fn the_default_is_a_maildir_behind_loopback() {
     assert_eq!(config.server.listeners[0].address, "127.0.0.1:2525".parse().unwrap());
     assert_eq!(config.server.hostname.as_str(), "localhost");
     assert_eq!(config.server.queue.path, PathBuf::from("data/queue.redb"));
+    let pickup = config.server.pickup.unwrap();
+    assert_eq!((pickup.path, pickup.badmail), (PathBuf::from("data/pickup"), PathBuf::from("data/badmail")));
     assert_eq!(config.routes.len(), 1);
     match &config.providers[0].transport {
         Transport::Maildir(maildir) => assert_eq!(maildir.path, PathBuf::from("data/outbox")),
@@ -75,6 +77,27 @@ fn the_hybrid_set_up_that_the_default_shows_is_good() {
 }
 
 #[test]
+fn the_pickup_folder_lies_beside_the_queue_or_where_it_is_put() {
+    const ROUTES: &str = "routes: [{name: a, deliver: [out], match: {listener: pickup}}]\n\
+        tests: [{from: a@b.example, to: c@d.example, listener: pickup, route: a}]";
+    const OUT: &str = "providers: [{name: out, transport: maildir, path: out}]";
+    let pickup = |yaml: &str| {
+        let config = config(&[("waypost.yaml", yaml), ("routes/a.yaml", ROUTES), ("providers/a.yaml", OUT)]);
+        let pickup = config.server.pickup.unwrap();
+        [pickup.path, pickup.badmail].map(|path| path.display().to_string())
+    };
+    assert_eq!(pickup("queue: {path: /q/queue.redb}"), ["/q/pickup", "/q/badmail"]);
+    assert_eq!(pickup("pickup: {path: mail/drop}"), ["/c/mail/drop", "/c/mail/badmail"]);
+    assert_eq!(pickup("pickup: {path: drop, badmail: /bad}"), ["/c/drop", "/bad"]);
+    let off = config(&[
+        ("waypost.yaml", "pickup: none\nlisteners: [{name: pickup, address: \"127.0.0.1:25\"}]"),
+        ("routes/a.yaml", ROUTES),
+        ("providers/a.yaml", OUT),
+    ]);
+    assert!(off.server.pickup.is_none());
+}
+
+#[test]
 fn every_example_checks_clean() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut count = 0;
@@ -87,7 +110,7 @@ fn every_example_checks_clean() {
             count += 1;
         }
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 5);
 }
 
 #[test]

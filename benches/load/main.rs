@@ -7,9 +7,11 @@
 //!
 //! The relay must hand all its mail to `--listen`. Without `--listen` nothing is awaited (a backlog is built); without
 //! `--to` the sink alone runs until it has `--messages` (a backlog drains). With `--kills` it starts the relay itself, from
-//! the command behind `--`, and kills it as often. Prints one line of `key=value`.
+//! the command behind `--`, and kills it as often. With `--abuse` it misbehaves. Prints one line of `key=value`.
 
+mod abuse;
 mod api;
+mod beside;
 mod kill;
 mod processes;
 mod sink;
@@ -57,6 +59,13 @@ struct Options {
     kills: Option<u32>,
     #[arg(long, default_value_t = 400)]
     span: u64,
+    /// Abuse of this kind, for `--seconds`, from so many addresses; `--to` and `--pid` say whose.
+    #[arg(long)]
+    abuse: Option<abuse::Kind>,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, default_value_t = 8)]
+    sources: u8,
     /// The command that starts the relay.
     #[arg(last = true)]
     relay: Vec<String>,
@@ -85,6 +94,9 @@ fn main() {
     }
     if let Some(to) = options.to {
         wait_for(to);
+    }
+    if let Some(kind) = options.abuse {
+        std::process::exit(i32::from(!abuse::run(&options, kind)));
     }
     let before = options.pid.map(processes::cpu);
     let begin = Instant::now();

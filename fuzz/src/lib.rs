@@ -62,3 +62,11 @@ pub fn has_bare_line_end(octets: &[u8]) -> bool {
     }
     before == b'\r'
 }
+
+/// Some line is a lone dot to whoever drops NUL.
+pub fn has_disguised_end(content: &[u8]) -> bool {
+    content.split(|octet| *octet == b'\n').any(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.starts_with(b"\0") && line.iter().filter(|octet| **octet != 0).eq([&b'.'])
+    })
+}

@@ -188,6 +188,7 @@ fn talk(head: &[u8; HEAD], wire: &[u8], mut cut: impl for<'r> FnMut(&mut &'r [u8
     let password = if flag(head[0], 5) { "p".repeat(400) } else { "p".to_owned() };
     let settings = Settings {
         hostname: "relay.example".parse().unwrap(),
+        lmtp: flag(head[0], 6),
         starttls: if secured { StartTls::Never } else { starttls },
         secured,
         login: flag(head[0], 3).then(|| Login { username: "u".to_owned(), password: Secret::new(password) }),

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use waypost::mail::HeaderSection;
 use waypost::smtp::client::Stuffing;
 use waypost::smtp::content::{ChunkReader, DotReader, Fault};
-use waypost_fuzz::{Wheel, has_bare_line_end, split};
+use waypost_fuzz::{Wheel, has_bare_line_end, has_disguised_end, split};
 
 /// Content (empty where it is refused), fault, size, and what lies behind the end.
 type Read = (Vec<u8>, Option<Fault>, u64, Option<Vec<u8>>);
@@ -84,6 +84,8 @@ fuzz_target!(|input: &[u8]| {
     let sent = if whole_lines { octets.to_vec() } else { [octets, b"\r\n"].concat() };
     if has_bare_line_end(octets) {
         assert_eq!(fault, Some(Fault::BareLineEnd));
+    } else if has_disguised_end(octets) {
+        assert_eq!(fault, Some(Fault::DisguisedEnd));
     } else {
         assert_eq!((sent.len() as u64, fault.is_some()), (size, size > most));
         if fault.is_none() {
@@ -102,7 +104,7 @@ fuzz_target!(|input: &[u8]| {
     let end = memchr::memmem::find(&framed, b"\r\n.\r\n");
     assert_eq!(read.3, end.map(|at| framed[at + 5..].to_vec()));
     if read.1.is_none() && read.3.is_some() {
-        assert!(!has_bare_line_end(&read.0));
+        assert!(!has_bare_line_end(&read.0) && !has_disguised_end(&read.0));
     }
     if let Some(at) = end {
         assert_eq!(read.1 == Some(Fault::BareLineEnd), has_bare_line_end(&framed[..at + 5]));

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use waypost::mail::{BodyKind, Mid, Recipient};
 use waypost::smtp::command::{self, Command};
 use waypost::smtp::reply::Reply;
-use waypost::smtp::server::{Action, Answer, Input, Peer, Question, Session, Settings};
+use waypost::smtp::server::{Action, Answer, Input, Overdue, Peer, Question, Session, Settings};
 use waypost_fuzz::{HEAD, Wheel, flights, has_bare_line_end, split};
 
 const MOST_COMMAND: usize = 4096;
@@ -46,8 +46,10 @@ impl<'a> Driver<'a> {
         let flag = |bit: u8| head[0] >> bit & 1 == 1;
         let settings = Arc::new(Settings {
             hostname: "relay.example".parse().unwrap(),
+            lmtp: false,
             max_message_size: if flag(5) { 60 } else { 3000 },
             max_recipients: if flag(6) { 1 } else { 3 },
+            max_errors: 20,
             starttls: flag(3),
             authentication: flag(4),
         });
@@ -194,7 +196,7 @@ impl<'a> Driver<'a> {
         let before = self.replies;
         match case {
             5 => self.input(Input::Shutdown),
-            6 => self.input(Input::TimedOut),
+            6 => self.input(Input::TimedOut(Overdue::Silence)),
             7 => self.input(Input::TlsUp),
             // A driver at fault.
             8 => self.input(Input::Answer(Answer::Accept)),

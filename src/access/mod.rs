@@ -60,8 +60,8 @@ mod tests {
     fn users() -> Users {
         let senders = vec![AddressPattern::parse("*@billing.corp.example").unwrap()];
         Users::new(vec![
-            User { name: "billing".to_owned(), password: hash("right"), senders },
-            User { name: "any".to_owned(), password: hash("other"), senders: Vec::new() },
+            User { name: "billing".to_owned(), password: hash("right"), senders, limits: Default::default() },
+            User { name: "any".to_owned(), password: hash("other"), senders: Vec::new(), limits: Default::default() },
         ])
     }
 

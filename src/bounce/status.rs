@@ -1,8 +1,6 @@
 //! The part for programs: `message/delivery-status` (RFC 3464, section 2), with addresses beyond ASCII in the 7-bit form of
 //! RFC 6533, section 3.
 
-use std::fmt::Write as _;
-
 use super::lines::field;
 use super::{Kind, Told};
 use crate::mail::{Diagnosis, EnhancedStatus, Envelope, Recipient, Severity, date};
@@ -21,7 +19,7 @@ pub(super) fn part(kind: Kind, envelope: &Envelope, told: &[(&Recipient, &Told<'
     for (recipient, told) in told {
         out.push_str("\r\n");
         if let Some(orcpt) = &recipient.orcpt {
-            field(&mut out, "Original-Recipient", &format!("{}; {}", orcpt.kind, seven_bit(&orcpt.address)));
+            field(&mut out, "Original-Recipient", &format!("{}; {}", orcpt.kind, xtext::seven_bit(&orcpt.address)));
         }
         field(&mut out, "Final-Recipient", &typed(&recipient.address.to_string()));
         let (action, severity) = match kind {
@@ -81,23 +79,7 @@ fn is_smtp(code: u16, status: EnhancedStatus) -> bool {
 /// With its address type (RFC 3464, 2.3.2; RFC 6533, section 3).
 fn typed(address: &str) -> String {
     let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
-    format!("{kind}; {}", seven_bit(address))
-}
-
-/// `utf-8-addr-xtext` (RFC 6533, section 3); plain ASCII is left as it is.
-fn seven_bit(address: &str) -> String {
-    if address.is_ascii() {
-        return address.to_owned();
-    }
-    let mut out = String::with_capacity(address.len() * 2);
-    for c in address.chars() {
-        match c {
-            '\\' | '+' | '=' => drop(write!(out, "\\x{{{:X}}}", c as u32)),
-            '!'..='~' => out.push(c),
-            c => drop(write!(out, "\\x{{{:X}}}", c as u32)),
-        }
-    }
-    out
+    format!("{kind}; {}", xtext::seven_bit(address))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Args {
 
 /// What the table itself has to say: shadowed routes, failing tests. Asked only of a configuration without errors.
 pub type RoutingCheck = fn(&Config, &[RouteTest]) -> Vec<Problem>;
+/// The same of the certificates' files.
+pub type CertificateCheck = fn(&Config) -> Vec<Problem>;
 
 /// The stable form of `--json`.
 #[derive(Default, Serialize)]
@@ -36,7 +38,12 @@ struct Report<'a> {
 }
 
 /// Exit status 0: no errors; 1: errors.
-pub fn run(args: &Args, directory: Option<&Path>, routing: RoutingCheck) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &Args,
+    directory: Option<&Path>,
+    routing: RoutingCheck,
+    certificates: CertificateCheck,
+) -> anyhow::Result<ExitCode> {
     let origin = config::locate(directory);
     let sources = match config::read(&origin) {
         Ok(sources) => sources,
@@ -51,7 +58,14 @@ pub fn run(args: &Args, directory: Option<&Path>, routing: RoutingCheck) -> anyh
         Err(error) => return Err(error.into()),
     };
     let outside: &dyn Outside = if args.without_secrets { &Assumed } else { &System };
-    let good = report(&origin, &sources, outside, args.json, routing, &mut io::stdout().lock())?;
+    let checks = |config: &Config, tests: &[RouteTest]| {
+        let mut problems = routing(config, tests);
+        if !args.without_secrets {
+            problems.extend(certificates(config));
+        }
+        problems
+    };
+    let good = report(&origin, &sources, outside, args.json, &checks, &mut io::stdout().lock())?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -60,12 +74,12 @@ fn report(
     sources: &Sources,
     outside: &dyn Outside,
     json: bool,
-    routing: RoutingCheck,
+    checks: &dyn Fn(&Config, &[RouteTest]) -> Vec<Problem>,
     out: &mut dyn Write,
 ) -> io::Result<bool> {
     let mut loaded = config::load(sources, outside);
     if let Some(config) = &loaded.config {
-        loaded.problems.extend(routing(config, &loaded.tests));
+        loaded.problems.extend(checks(config, &loaded.tests));
         config::sort(&mut loaded.problems);
     }
     let problems = &loaded.problems;
@@ -111,7 +125,7 @@ mod tests {
             .with("providers/a.yaml", "providers: [{name: out, transport: maildir, path: out}]");
         let mut out = Vec::new();
         let origin = Origin::Directory("conf".into());
-        let good = report(&origin, &sources, &Assumed, json, routing, &mut out).unwrap();
+        let good = report(&origin, &sources, &Assumed, json, &routing, &mut out).unwrap();
         (good, String::from_utf8(out).unwrap())
     }
 

@@ -49,9 +49,9 @@ pub fn main() -> ExitCode {
     let done = match line.verb.unwrap_or(Verb::Run) {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
-        Verb::Check(args) => check::run(&args, config, load::routing_problems),
+        Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
-        Verb::Send(args) => Ok(send::run(&args, || load::to_ask(config).map(|config| config.server))),
+        Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::Version(args) => version::run(&args),
     };

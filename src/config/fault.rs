@@ -93,9 +93,14 @@ pub(super) enum Fault {
     #[error("no listener: nothing could hand in mail")]
     NoListeners,
     #[error(
-        "listener '{listener}': tls needs a certificate; give 'tls: {{certificate: ..., key: ...}}' at the top level"
+        "listener '{listener}': no certificate is given: the relay makes a self-signed one, which clients refuse that check it; \
+         give 'tls: {{certificate: ..., key: ...}}' at the top level"
     )]
-    NoCertificate { listener: String },
+    SelfSigned { listener: String },
+    #[error("'certificate' and 'key' go together; give both or neither")]
+    HalfCertificate,
+    #[error("listener '{listener}': its certificate does nothing without 'tls: starttls' or 'tls: implicit'")]
+    IdleCertificate { listener: String },
     #[error("listener '{listener}': authentication needs users, and there are none")]
     NoUsers { listener: String },
     #[error(
@@ -106,6 +111,16 @@ pub(super) enum Fault {
         "listener '{listener}': an open relay: {address} would take mail from anyone to anywhere; name your own networks"
     )]
     OpenRelay { listener: String, address: String },
+    #[error(
+        "listener '{listener}': 'proxy_protocol' believes anyone who says to be someone else; name your balancers alone"
+    )]
+    AnyBalancer { listener: String },
+    #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
+    ListenerPickup,
+    #[error(
+        "pickup and badmail are one folder, {0}: what cannot be sent would be tried for ever; give 'badmail' another"
+    )]
+    BadmailIsPickup(String),
     #[error("no listener has 'authentication': no user can sign in")]
     IdleUsers,
     #[error("'warn_after' ({}) is not before 'expire' ({}): nobody would be warned", ShowDuration(*.warn_after), ShowDuration(*.expire))]
@@ -128,8 +143,16 @@ pub(super) enum Fault {
         "provider '{provider}': the password may travel in clear to {host}; set 'tls: starttls' or 'tls: implicit'"
     )]
     ClearPassword { provider: String, host: String },
+    #[error("provider '{provider}': transport 'lmtp' needs one of 'host' and 'socket'")]
+    HostOrSocket { provider: String },
+    #[error("provider '{provider}': key '{key}' means nothing beside 'socket'")]
+    BesideSocket { provider: String, key: &'static str },
+    #[error("{what}: port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual")]
+    LmtpPort { what: String },
     #[error("key '{key}' does nothing without 'rate'")]
     LimitWithoutRate { key: &'static str },
+    #[error("key '{key}' does nothing without '{of}'")]
+    IdleBurst { key: &'static str, of: &'static str },
     #[error("'access_key_id' and 'secret_access_key' go together; give both or neither")]
     HalfCredentials,
 

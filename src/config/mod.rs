@@ -5,6 +5,7 @@
 //! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
 mod check;
+mod clients;
 mod fault;
 mod load;
 mod model;
@@ -18,6 +19,7 @@ mod secret;
 mod tree;
 mod unit;
 
+pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
 pub use load::{Loaded, load};
 pub use model::*;
 pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, locate, read};

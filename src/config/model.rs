@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, DomainPattern, Glob, Rate, Secret, Size};
+use super::{AddressPattern, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -27,21 +27,28 @@ pub struct Server {
     /// What the relay calls itself in greetings, EHLO, trace fields and DSNs.
     pub hostname: Domain,
     pub listeners: Vec<Listener>,
-    pub tls: Option<TlsFiles>,
+    /// For the listeners that have none of their own; the first is for clients that ask for no name or another one.
+    pub tls: Vec<ServerCertificate>,
     pub users: Vec<User>,
     pub queue: QueueSettings,
+    /// `None`: no folder is looked at.
+    pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.
     pub nameservers: Vec<SocketAddr>,
     pub log: LogSettings,
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,
+    pub clients: ClientLimits,
 }
 
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
+    pub protocol: ListenerProtocol,
     pub tls: ListenerTls,
+    /// Its own, instead of the server's.
+    pub certificate: Option<ServerCertificate>,
     pub authentication: Authentication,
     /// Who may relay without authentication. Default: loopback.
     pub allow: Vec<IpNet>,
@@ -49,6 +56,20 @@ pub struct Listener {
     pub max_connections: usize,
     /// Recipients of one transaction.
     pub max_recipients: usize,
+    /// Errors of one session.
+    pub max_errors: u32,
+    pub limits: MailLimits,
+    /// Of each client by itself.
+    pub client_limits: MailLimits,
+    /// Balancers that say whom they bring.
+    pub proxy_protocol: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    Smtp,
+    /// RFC 2033.
+    Lmtp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +86,14 @@ pub enum Authentication {
     Required,
 }
 
+/// A certificate, and where the configuration names it.
+#[derive(Debug, Clone)]
+pub struct ServerCertificate {
+    pub files: TlsFiles,
+    pub certificate_place: Place,
+    pub key_place: Place,
+}
+
 /// PEM files, resolved against the configuration directory.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
@@ -79,6 +108,7 @@ pub struct User {
     pub password: Secret,
     /// What the user may give as reverse-path; empty: anything.
     pub senders: Vec<AddressPattern>,
+    pub limits: MailLimits,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +120,24 @@ pub struct QueueSettings {
     pub warn_after: Option<Duration>,
     /// Below this much free disk space, new mail gets 452 so that outcomes can still be written.
     pub min_free: Size,
+    /// With so many messages queued, new mail gets 452.
+    pub max_messages: u64,
+    /// With so much content queued, new mail gets 452; `None`: the disk is the bound.
+    pub max_size: Option<Size>,
+}
+
+/// The folder whose files are sent.
+#[derive(Debug, Clone)]
+pub struct Pickup {
+    pub path: PathBuf,
+    /// Where files go that cannot be sent.
+    pub badmail: PathBuf,
+    pub max_message_size: Size,
+}
+
+impl Pickup {
+    /// The listener of its messages, to routes and in logs.
+    pub const LISTENER: &str = "pickup";
 }
 
 #[derive(Debug, Clone)]
@@ -306,6 +354,7 @@ pub struct Timeouts {
 pub enum Transport {
     Mx(MxSettings),
     Smtp(SmtpSettings),
+    Lmtp(LmtpSettings),
     SendGrid(SendGridSettings),
     Mailgun(MailgunSettings),
     Ses(SesSettings),
@@ -341,6 +390,22 @@ pub struct SmtpSettings {
     pub source: Option<IpAddr>,
     /// Whose reply texts mean provider trouble.
     pub flavor: Option<Flavor>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LmtpSettings {
+    pub way: LmtpWay,
+    /// `None` with a socket.
+    pub tls: SmtpTls,
+    pub credentials: Option<Credentials>,
+    pub ca: Option<PathBuf>,
+    pub source: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone)]
+pub enum LmtpWay {
+    Host { host: String, port: u16 },
+    Socket(PathBuf),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

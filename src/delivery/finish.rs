@@ -125,7 +125,7 @@ impl<Q: Backlog> Scheduler<Q> {
     fn taken(&self, flight: &Flight) -> What {
         let transport = self.stations.get(&flight.patient.provider).map(|station| &station.settings.transport);
         match transport {
-            Some(Transport::Maildir(_)) => What::Delivered,
+            Some(Transport::Maildir(_) | Transport::Lmtp(_)) => What::Delivered,
             // None of them reports success to our sender by itself (RFC 3461, 5.2.2).
             Some(
                 Transport::Mx(_)

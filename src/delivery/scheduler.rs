@@ -112,6 +112,7 @@ impl<Q: Backlog> Scheduler<Q> {
             let destination_concurrency = match &settings.transport {
                 TransportSettings::Mx(mx) => mx.destination_concurrency.max(1),
                 TransportSettings::Smtp(_)
+                | TransportSettings::Lmtp(_)
                 | TransportSettings::SendGrid(_)
                 | TransportSettings::Mailgun(_)
                 | TransportSettings::Ses(_)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::limits::{self, MailMeter, TooMuch};
 use super::{Door, intake, legs, refusal};
 use crate::config::Secret;
 use crate::mail::{Address, Recipient};
@@ -28,7 +29,36 @@ pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
         let reply = refusal(550, 7, 1, format!("User {user} may not send as {from}"));
         return refuse(door, who, None, reply);
     }
-    Answer::Accept
+    match admits_mail(door, who) {
+        Ok(()) => Answer::Accept,
+        Err(reply) => refuse(door, who, None, reply),
+    }
+}
+
+/// Room first, since it costs nobody's share.
+fn admits_mail(door: &Door, who: Who<'_>) -> Result<(), Reply> {
+    if !door.deps.limits.has_memory() {
+        return Err(limits::no_memory());
+    }
+    door.deps.queue.admits(0).map_err(|error| intake::of_queue(&error))?;
+    of_each(door, who, MailMeter::message, MailMeter::message)
+}
+
+/// Takes one from the user, the client and the listener.
+fn of_each(
+    door: &Door,
+    who: Who<'_>,
+    take: impl Fn(&MailMeter<()>, &()) -> Result<(), TooMuch>,
+    of_client: impl Fn(&MailMeter<IpAddr>, &IpAddr) -> Result<(), TooMuch>,
+) -> Result<(), Reply> {
+    if let Some(user) = who.user
+        && let Some(meter) = door.deps.limits.user(user)
+    {
+        take(meter, &()).map_err(|too_much| too_much.reply(&format!("of user {user}")))?;
+    }
+    of_client(&door.client_mail, &limits::network(who.client))
+        .map_err(|too_much| too_much.reply("from your address"))?;
+    take(&door.mail, &()).map_err(|too_much| too_much.reply("at this listener"))
 }
 
 pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
@@ -42,7 +72,8 @@ pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
             header: None,
             size: None,
         };
-        legs::at_rcpt(&door.deps.table, &facts)
+        legs::at_rcpt(&door.deps.table, &facts)?;
+        of_each(door, who, MailMeter::recipient, MailMeter::recipient)
     });
     match checked {
         Ok(()) => Answer::Accept,

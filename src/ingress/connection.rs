@@ -22,7 +22,7 @@ use super::wire::Wire;
 use super::{Door, refusal};
 use crate::config::ListenerTls;
 use crate::mail::Origin;
-use crate::smtp::server::{Action, Answer, Input, Peer, Question, Session, Transaction};
+use crate::smtp::server::{Action, Answer, Input, Overdue, Peer, Question, Session, Transaction};
 
 /// Room for one read: ample for commands and small messages, whose octets stay in it until they are stored.
 const READ: usize = 16 * 1024;
@@ -50,14 +50,20 @@ struct Connection<S> {
     intake: Option<Box<Intake>>,
     /// Octets of content since it began.
     content: usize,
+    /// When the content began.
+    begun: Instant,
     /// When the client was last given a reply.
     replied: Instant,
+    /// When it connected, or a message of it was taken.
+    since: Instant,
+    /// Errors that were answered.
+    errors: u32,
 }
 
 /// What woke a connection.
 enum Event {
     Read(io::Result<usize>),
-    TimedOut,
+    TimedOut(Overdue),
     Stop,
 }
 
@@ -68,9 +74,8 @@ where
 {
     let mut wire = Wire::Clear(stream);
     let mut tls = false;
-    if door.listener.tls == ListenerTls::Implicit
-        && let Some(config) = &door.tls
-    {
+    if door.listener.tls == ListenerTls::Implicit {
+        let Some(config) = &door.tls else { return };
         let secured = tokio::select! {
             secured = Box::pin(wire.secured(Arc::clone(config))) => secured,
             () = token.cancelled() => return,
@@ -94,12 +99,15 @@ where
         actions,
         intake: None,
         content: 0,
+        begun: Instant::now(),
         replied: Instant::now(),
+        since: Instant::now(),
+        errors: 0,
     };
     let name = connection.door.listener.name.clone();
     debug!(listener = name, %client, tls, "connected");
     // Whatever it waits for, a peer cannot hold up the end for long.
-    let grace = connection.door.deps.timeouts.grace + MARGIN;
+    let grace = connection.door.deps.grace + MARGIN;
     let cut_off = async {
         token.cancelled().await;
         sleep(grace).await;
@@ -118,20 +126,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut stop_by: Option<Instant> = None;
         loop {
             self = self.act().await?;
+            if let Some(delay) = self.delay() {
+                Box::pin(sleep(delay)).await;
+            }
             self.send().await?;
             if self.session.is_closed() {
                 Box::pin(self.wire.close()).await;
                 return Ok(());
             }
             self.make_room();
-            let deadline = self.deadline(stop_by);
+            let (deadline, overdue) = self.deadline(stop_by);
             let event = tokio::select! {
                 biased;
                 // A peer that never pauses must not outrun the clock.
-                () = std::future::ready(()), if Instant::now() >= deadline => Event::TimedOut,
+                () = std::future::ready(()), if Instant::now() >= deadline => Event::TimedOut(overdue),
                 () = token.cancelled(), if stop_by.is_none() => Event::Stop,
                 read = self.wire.read(&mut self.octets) => Event::Read(read),
-                () = sleep_until(deadline) => Event::TimedOut,
+                () = sleep_until(deadline) => Event::TimedOut(overdue),
             };
             match event {
                 Event::Read(read) => {
@@ -145,9 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     self.session.step(Input::Octets(&mut self.octets), &mut self.actions);
                 }
-                Event::TimedOut => self.session.step(Input::TimedOut, &mut self.actions),
+                Event::TimedOut(overdue) => self.session.step(Input::TimedOut(overdue), &mut self.actions),
                 Event::Stop => {
-                    stop_by = Some(Instant::now() + self.door.deps.timeouts.grace);
+                    stop_by = Some(Instant::now() + self.door.deps.grace);
                     self.session.step(Input::Shutdown, &mut self.actions);
                 }
             }
@@ -169,12 +180,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// RFC 5321, 4.5.3.2.7. A command is waited for since the last reply, so that single octets win no time; content since
-    /// the last read.
-    fn deadline(&self, stop_by: Option<Instant>) -> Instant {
-        let timeouts = &self.door.deps.timeouts;
-        let deadline =
-            if self.session.in_content() { Instant::now() + timeouts.content } else { self.replied + timeouts.command };
-        stop_by.map_or(deadline, |by| by.min(deadline))
+    /// the last read, and no longer than a message may take.
+    fn deadline(&self, stop_by: Option<Instant>) -> (Instant, Overdue) {
+        let timeouts = &self.door.deps.limits.settings().timeout;
+        let (silence, end) = if self.session.in_content() {
+            (Instant::now() + timeouts.content, (self.begun + timeouts.message, Overdue::Message))
+        } else {
+            (self.replied + timeouts.command, (self.since + timeouts.session, Overdue::Session))
+        };
+        let silence = (stop_by.map_or(silence, |by| by.min(silence)), Overdue::Silence);
+        if end.0 < silence.0 { end } else { silence }
+    }
+
+    /// How long the answer to errors waits: a client that makes one after the other makes them slowly.
+    fn delay(&mut self) -> Option<Duration> {
+        let errors = self.session.errors();
+        let new = errors > std::mem::replace(&mut self.errors, errors);
+        let delay = patience(errors);
+        (new && !delay.is_zero() && !self.door.is_exempt(self.client)).then_some(delay)
     }
 
     /// Does what the session says, until it wants octets or has ended.
@@ -241,6 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             user: transaction.user.clone(),
         };
         self.content = 0;
+        self.begun = Instant::now();
         self.intake = Some(Box::new(Intake::new(&self.door.deps, transaction, origin)));
     }
 
@@ -259,8 +283,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     None => Err(refusal(451, 3, 0, "Local error, try again later")),
                 };
                 self.content = 0;
+                if stored.is_ok() {
+                    self.since = Instant::now();
+                }
                 stored.map_or_else(Answer::Refuse, Answer::Stored)
             }
         }
+    }
+}
+
+/// The first errors are anybody's, then each waits twice as long as the one before.
+fn patience(errors: u32) -> Duration {
+    const FREE: u32 = 3;
+    const LONGEST: Duration = Duration::from_secs(5);
+    match errors.checked_sub(FREE + 1) {
+        Some(doublings) => Duration::from_millis(100).saturating_mul(1 << doublings.min(16)).min(LONGEST),
+        None => Duration::ZERO,
     }
 }

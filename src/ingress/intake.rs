@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::head::{self, HeadFault, HeadReader, MOST_HEADER};
 use super::legs::{self, Fate};
+use super::limits::{self, Held};
 use super::{Deps, refusal};
 use crate::mail::{BodyKind, Envelope, HeaderSection, Mid, Origin, Received, RouteName};
 use crate::queue::{NewContent, NewMessage, QueueError, Spool};
@@ -31,6 +32,7 @@ pub(super) struct Intake {
     envelope: Envelope,
     transaction: Transaction,
     stage: Stage,
+    memory: Held,
 }
 
 enum Stage {
@@ -51,10 +53,14 @@ enum Sink {
 }
 
 impl Intake {
-    pub fn new(deps: &Deps, mut transaction: Transaction, origin: Origin) -> Self {
+    pub fn new(deps: &Deps, transaction: Transaction, origin: Origin) -> Self {
+        Self::with_mid(deps, deps.next_mid(), transaction, origin)
+    }
+
+    pub fn with_mid(deps: &Deps, mid: Mid, mut transaction: Transaction, origin: Origin) -> Self {
         let now = deps.clock.now();
         Self {
-            mid: deps.mids.next(now, rand::random()),
+            mid,
             began: Instant::now(),
             envelope: Envelope {
                 reverse_path: transaction.reverse_path.take(),
@@ -69,11 +75,20 @@ impl Intake {
             },
             transaction,
             stage: Stage::Head(HeadReader::default()),
+            memory: deps.limits.memory(),
         }
     }
 
     /// Takes a piece of content. Waits where the queue is slower than the client.
     pub async fn write(&mut self, deps: &Deps, octets: Bytes) {
+        let held = match &self.stage {
+            Stage::Head(reader) => reader.held() + octets.len(),
+            Stage::Body(body) => body.held() + octets.len(),
+            Stage::Failed(_) => 0,
+        };
+        if !self.memory.hold(held as u64) {
+            self.stage = Stage::Failed(limits::no_memory());
+        }
         let done = match &mut self.stage {
             Stage::Failed(_) => Ok(()),
             Stage::Body(body) => body.write(deps, self.mid, octets).await.map_err(|error| of_queue(&error)),
@@ -96,7 +111,7 @@ impl Intake {
             _ => None,
         };
         let received = Received {
-            helo: &self.transaction.helo,
+            helo: self.transaction.has_session().then_some(&self.transaction.helo),
             client: self.envelope.origin.client,
             by: deps.hostname.as_str(),
             protocol: self.transaction.protocol,
@@ -177,6 +192,15 @@ impl Intake {
 }
 
 impl Body {
+    /// Octets in memory.
+    fn held(&self) -> usize {
+        match &self.sink {
+            Sink::Memory(gathered) => gathered.len(),
+            // A spool's buffer is as large as one that is not yet a spool.
+            Sink::Spool(_) => self.header.octets().len() + IN_MEMORY,
+        }
+    }
+
     async fn write(&mut self, deps: &Deps, mid: Mid, octets: Bytes) -> Result<(), QueueError> {
         self.size += octets.len() as u64;
         let gathered = match &mut self.sink {
@@ -265,7 +289,7 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn of_head(fault: HeadFault) -> Reply {
+pub(super) fn of_head(fault: HeadFault) -> Reply {
     match fault {
         HeadFault::TooLarge => refusal(
             552,
@@ -279,11 +303,12 @@ fn of_head(fault: HeadFault) -> Reply {
 }
 
 /// Nothing is told of paths and causes on this side: those are for the log.
-fn of_queue(error: &QueueError) -> Reply {
+pub(super) fn of_queue(error: &QueueError) -> Reply {
     match error {
         QueueError::Full { .. } | QueueError::Write { .. } => {
             refusal(452, 3, 1, "The queue has no room, try again later")
         }
+        QueueError::Laden { .. } => refusal(452, 3, 1, "The queue holds as much mail as it may, try again later"),
         QueueError::Closed => refusal(421, 3, 2, "The relay is shutting down, try again later"),
         QueueError::Read { .. } | QueueError::Open { .. } => refusal(451, 3, 0, "Local error, try again later"),
     }

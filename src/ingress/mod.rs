@@ -14,6 +14,10 @@ mod connection;
 mod head;
 mod intake;
 mod legs;
+mod limits;
+mod meter;
+mod pickup;
+mod proxy;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -21,26 +25,31 @@ mod wire;
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::config::{Authentication, Listener, ListenerTls, Secret};
-use crate::mail::{Address, Domain, EnhancedStatus, MidSource, Severity};
+use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls, Secret};
+use crate::mail::{Address, Domain, EnhancedStatus, Mid, MidSource, Severity};
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 use crate::routing::Table;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Settings;
 
+use limits::{Crowd, Guest, MailMeter, Seat};
+
 pub use legs::NO_ROUTE;
-pub use tls::{TlsError, server_config};
+pub use limits::Limits;
+pub use pickup::Pickup;
+pub use tls::{Certificates, TlsError, problems as certificate_problems};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -63,24 +72,14 @@ pub struct Deps {
     pub gate: Arc<dyn Gate>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
-    pub timeouts: ClientTimeouts,
-}
-
-/// How long a client may take.
-#[derive(Debug, Clone, Copy)]
-pub struct ClientTimeouts {
-    /// For its next command, since the last reply (RFC 5321, 4.5.3.2.7).
-    pub command: Duration,
-    /// Between two reads of content.
-    pub content: Duration,
-    /// To finish its content once the relay is about to stop.
+    pub limits: Arc<Limits>,
+    /// For clients to finish their content once the relay is about to stop.
     pub grace: Duration,
 }
 
-impl Default for ClientTimeouts {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { command: minutes(5), content: minutes(5), grace: Duration::from_secs(20) }
+impl Deps {
+    fn next_mid(&self) -> Mid {
+        self.mids.next(self.clock.now(), rand::random())
     }
 }
 
@@ -90,9 +89,17 @@ pub enum BindError {
     #[error("listener '{listener}' cannot listen on {address}: {error}{}", remedy(.error))]
     Socket { listener: String, address: SocketAddr, error: io::Error },
     #[error(
-        "listener '{listener}' wants TLS, and there is no certificate: give `tls: {{certificate, key}}` in waypost.yaml"
+        "systemd passed a socket at {address}, where no listener is: give one this `address`, or take it out of the socket unit"
     )]
-    NoCertificate { listener: String },
+    Passed { address: String },
+}
+
+/// Sockets that were passed and belong to no listener would keep clients waiting for ever.
+pub fn none_left(passed: &[std::net::TcpListener]) -> Result<(), BindError> {
+    let Some(socket) = passed.first() else { return Ok(()) };
+    let address =
+        socket.local_addr().map_or_else(|error| format!("no address ({error})"), |address| address.to_string());
+    Err(BindError::Passed { address })
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -121,13 +128,33 @@ struct Door {
     tls: Option<Arc<ServerConfig>>,
     deps: Arc<Deps>,
     passwords: Semaphore,
+    connections: Arc<Semaphore>,
+    /// Mail of all clients, and of each.
+    mail: MailMeter<()>,
+    client_mail: MailMeter<IpAddr>,
+    turned_away: Told,
+    /// Balancers that say nothing.
+    unknown: Told,
 }
 
-/// Takes the listener's port. To be called within the runtime.
-pub fn bind(listener: Listener, tls: Option<Arc<ServerConfig>>) -> Result<Bound, BindError> {
-    if listener.tls != ListenerTls::None && tls.is_none() {
-        return Err(BindError::NoCertificate { listener: listener.name });
+/// Takes, for the listener, the socket among these that has its address; else its port. To be called within the runtime.
+pub fn bind_or_adopt(
+    listener: Listener,
+    tls: Option<Arc<ServerConfig>>,
+    passed: &mut Vec<std::net::TcpListener>,
+) -> Result<Bound, BindError> {
+    let fits = |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|address| address == listener.address);
+    let Some(at) = passed.iter().position(fits) else { return bind(listener, tls) };
+    let socket = passed.swap_remove(at);
+    match socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket)) {
+        Ok(socket) => Ok(Bound { socket, listener, tls }),
+        Err(error) => Err(BindError::Socket { listener: listener.name, address: listener.address, error }),
     }
+}
+
+/// Takes the listener's port. To be called within the runtime. Without what its TLS is made of, a listener that is to have
+/// TLS offers none and takes nobody from whom it is wanted from the start.
+pub fn bind(listener: Listener, tls: Option<Arc<ServerConfig>>) -> Result<Bound, BindError> {
     match socket(listener.address) {
         Ok(socket) => Ok(Bound { socket, listener, tls }),
         Err(error) => Err(BindError::Socket { listener: listener.name, address: listener.address, error }),
@@ -160,7 +187,6 @@ impl Bound {
     /// Serves until the token is cancelled. The sessions go to `tracker`, which outlives this future: they end by the
     /// token too, each in good order.
     pub async fn serve(self, deps: Arc<Deps>, token: CancellationToken, tracker: TaskTracker) {
-        let connections = Arc::new(Semaphore::new(self.listener.max_connections));
         let door = Arc::new(Door::new(self.listener, self.tls, deps));
         info!(listener = door.listener.name, address = %door.listener.address, "listening");
         loop {
@@ -185,29 +211,24 @@ impl Bound {
             };
             // ::ffff:192.0.2.1 is 192.0.2.1, to `allow` and to routes.
             let client = peer.ip().to_canonical();
-            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
-                warn!(listener = door.listener.name, %client, "too many connections");
-                turn_away(stream, door.listener.tls);
+            if door.is_balancer(client) {
+                match door.seat() {
+                    Ok(seat) => drop(tracker.spawn(Arc::clone(&door).behind(stream, client, seat, token.clone()))),
+                    Err(crowd) => door.turn_away(stream, client, crowd),
+                }
                 continue;
-            };
-            let _ = stream.set_nodelay(true);
-            let (door, token) = (Arc::clone(&door), token.clone());
-            tracker.spawn(async move {
-                connection::serve(door, stream, client, token).await;
-                drop(permit);
-            });
+            }
+            match door.admit(client) {
+                Ok(places) => {
+                    let (door, token) = (Arc::clone(&door), token.clone());
+                    tracker.spawn(async move {
+                        door.serve(stream, client, token).await;
+                        drop(places);
+                    });
+                }
+                Err(crowd) => door.turn_away(stream, client, crowd),
+            }
         }
-    }
-}
-
-/// 421 without waiting for anything: the socket is new, so its buffer has room.
-fn turn_away(stream: TcpStream, tls: ListenerTls) {
-    let reply = refusal(421, 7, 0, "Too many connections, try again later");
-    if tls != ListenerTls::Implicit
-        && let Ok(mut stream) = stream.into_std()
-    {
-        let _ = stream.write_all(reply.to_string().as_bytes());
-        let _ = stream.shutdown(std::net::Shutdown::Write);
     }
 }
 
@@ -215,12 +236,103 @@ impl Door {
     fn new(listener: Listener, tls: Option<Arc<ServerConfig>>, deps: Arc<Deps>) -> Self {
         let settings = Arc::new(Settings {
             hostname: deps.hostname.clone(),
+            lmtp: listener.protocol == ListenerProtocol::Lmtp,
             max_message_size: listener.max_message_size.0,
             max_recipients: listener.max_recipients,
-            starttls: listener.tls == ListenerTls::StartTls,
+            max_errors: listener.max_errors,
+            starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),
             authentication: listener.authentication != Authentication::None,
         });
-        Self { listener, settings, tls, deps, passwords: Semaphore::new(PASSWORDS) }
+        Self {
+            settings,
+            tls,
+            deps,
+            passwords: Semaphore::new(PASSWORDS),
+            connections: Arc::new(Semaphore::new(listener.max_connections)),
+            mail: MailMeter::new(listener.limits),
+            client_mail: MailMeter::new(listener.client_limits),
+            turned_away: Told::default(),
+            unknown: Told::default(),
+            listener,
+        }
+    }
+
+    /// Whether there is room for one more connection of this client. First the client's own limits: one that comes too
+    /// often must not take the places of others.
+    fn admit(&self, client: IpAddr) -> Result<(Option<Guest>, Seat), Crowd> {
+        Ok((self.welcome(client)?, self.seat()?))
+    }
+
+    fn welcome(&self, client: IpAddr) -> Result<Option<Guest>, Crowd> {
+        if self.is_exempt(client) { Ok(None) } else { self.deps.limits.welcome(client).map(Some) }
+    }
+
+    fn seat(&self) -> Result<Seat, Crowd> {
+        self.deps.limits.seat(&self.connections, self.listener.max_connections)
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, client: IpAddr, token: CancellationToken) {
+        let _ = stream.set_nodelay(true);
+        connection::serve(self, stream, client, token).await;
+    }
+
+    /// What this address says of its clients is believed.
+    fn is_balancer(&self, address: IpAddr) -> bool {
+        self.listener.proxy_protocol.iter().any(|net| net.contains(&address))
+    }
+
+    /// Serves whom a balancer brings.
+    async fn behind(self: Arc<Self>, mut stream: TcpStream, balancer: IpAddr, seat: Seat, token: CancellationToken) {
+        let brought = tokio::select! {
+            brought = proxy::client(&mut stream) => brought,
+            () = token.cancelled() => return,
+        };
+        let (client, guest) = match brought {
+            Ok(Some(client)) => match self.welcome(client) {
+                Ok(guest) => (client, guest),
+                Err(crowd) => return self.turn_away(stream, client, crowd),
+            },
+            Ok(None) => (balancer, None),
+            Err(proxy::Broken::Nothing) => return,
+            Err(error) => return self.tell(balancer, &error),
+        };
+        debug!(listener = self.listener.name, %balancer, %client, "brought by a balancer");
+        self.serve(stream, client, token).await;
+        drop((guest, seat));
+    }
+
+    fn tell(&self, balancer: IpAddr, error: &proxy::Broken) {
+        if let Some(more) = self.unknown.now() {
+            let listener = &self.listener.name;
+            warn!(
+                listener, %balancer, %error, others = more,
+                "a balancer did not say whom it brings: have it send the PROXY protocol (HAProxy: send-proxy-v2), or \
+                 take its address out of the listener's `proxy_protocol`"
+            );
+        }
+    }
+
+    /// 421 without waiting for anything: the socket is new, so its buffer has room.
+    fn turn_away(&self, stream: TcpStream, client: IpAddr, crowd: Crowd) {
+        if let Some(more) = self.turned_away.now() {
+            let listener = &self.listener.name;
+            warn!(listener, %client, limit = crowd.name(), others = more, "too many connections: a client was turned away");
+        }
+        if self.listener.tls != ListenerTls::Implicit
+            && let Ok(mut stream) = stream.into_std()
+        {
+            let _ = stream.write_all(crowd.reply().to_string().as_bytes());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    /// Limits by client pass it over: who may relay by its network is known, and an application on this host may open
+    /// as many connections as it needs.
+    fn is_exempt(&self, client: IpAddr) -> bool {
+        match &self.deps.limits.settings().exempt {
+            Some(exempt) => exempt.iter().any(|net| net.contains(&client)),
+            None => client.is_loopback() || self.allows(client),
+        }
     }
 
     /// The client may relay without authentication.
@@ -231,6 +343,23 @@ impl Door {
     /// `allow` names who needs no authentication, also where it is required of all others.
     fn must_authenticate(&self, client: IpAddr) -> bool {
         self.listener.authentication == Authentication::Required && !self.allows(client)
+    }
+}
+
+/// Something that may happen a thousand times a second is told once a second.
+#[derive(Debug, Default)]
+struct Told(Mutex<(Option<Instant>, u64)>);
+
+impl Told {
+    /// It happened: how often it did untold, where it is to be told now.
+    fn now(&self) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            told.1 += 1;
+            return None;
+        }
+        told.0 = Some(Instant::now());
+        Some(std::mem::take(&mut told.1))
     }
 }
 

@@ -7,14 +7,16 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, 
 
 use super::*;
 use crate::config::{
-    self, Action, AddressPattern, BreakerSettings, Condition, MxSettings, MxTls, Place, Provider, Rejection, Route,
-    Size, SizeOrder, SizeTest, Test, Tier, Transport,
+    self, Action, AddressPattern, BreakerSettings, ClientTimeouts, Condition, MailLimits, MxSettings, MxTls, Place,
+    Provider, Rejection, Route, Size, SizeOrder, SizeTest, Test, Tier, Transport,
 };
 use crate::mail::{BodyKind, ProviderName, RouteName};
 use crate::queue::{Claim, LegState, QueueOptions};
 
 mod delivery;
 mod life;
+mod limits;
+mod proxy;
 mod refusals;
 mod security;
 
@@ -114,16 +116,33 @@ fn table() -> Table {
     )
 }
 
+/// What a relay without a `waypost.yaml` has; it keeps nothing back of the disk.
+pub(super) fn server() -> config::Server {
+    let mut server = config::load(
+        &config::Sources::new("").with("routes/all.yaml", "routes: [{name: all, discard: true}]"),
+        &config::Assumed,
+    );
+    let mut server = server.config.take().unwrap().server;
+    server.queue.min_free = Size(0);
+    server
+}
+
 fn listener() -> Listener {
     Listener {
         name: "apps".into(),
         address: "127.0.0.1:0".parse().unwrap(),
+        protocol: ListenerProtocol::Smtp,
         tls: ListenerTls::None,
+        certificate: None,
         authentication: Authentication::None,
         allow: vec!["127.0.0.0/8".parse().unwrap()],
         max_message_size: Size(4 * 1024 * 1024),
         max_connections: 10,
         max_recipients: 100,
+        max_errors: 20,
+        limits: MailLimits::default(),
+        client_limits: MailLimits::default(),
+        proxy_protocol: Vec::new(),
     }
 }
 
@@ -138,8 +157,10 @@ struct Relay {
     tracker: TaskTracker,
 }
 
-fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
-    let options = QueueOptions { path: folder.join("queue.redb"), min_free, cache: 1024 * 1024 };
+pub(super) fn deps(folder: &std::path::Path, server: &config::Server) -> Deps {
+    let config::QueueSettings { min_free, max_messages, max_size, .. } = server.queue;
+    let options =
+        QueueOptions { path: folder.join("queue.redb"), min_free, max_messages, max_size, cache: 1024 * 1024 };
     Deps {
         hostname: "relay.example".parse().unwrap(),
         table: Arc::new(table()),
@@ -147,18 +168,19 @@ fn deps(folder: &std::path::Path, min_free: Size) -> Deps {
         gate: Arc::new(Users),
         clock: Clock::system(),
         mids: Arc::new(MidSource::default()),
-        timeouts: ClientTimeouts::default(),
+        limits: Arc::new(Limits::new(server)),
+        grace: Duration::from_secs(20),
     }
 }
 
 impl Relay {
     async fn start(listener: Listener) -> Self {
-        Self::with(listener, Size(0)).await
+        Self::with(listener, &server()).await
     }
 
-    async fn with(listener: Listener, min_free: Size) -> Self {
+    async fn with(listener: Listener, server: &config::Server) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let deps = Arc::new(deps(folder.path(), min_free));
+        let deps = Arc::new(deps(folder.path(), server));
         let (tls, certificate) = if listener.tls == ListenerTls::None {
             (None, None)
         } else {
@@ -166,7 +188,7 @@ impl Relay {
             let files = config::TlsFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
             std::fs::write(&files.certificate, made.cert.pem()).unwrap();
             std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-            (Some(server_config(&files).unwrap()), Some(made.cert.der().clone()))
+            (Some(tls::of_files(files)), Some(made.cert.der().clone()))
         };
         let bound = bind(listener, tls).unwrap();
         let (address, token, tracker) = (bound.address().unwrap(), CancellationToken::new(), TaskTracker::new());

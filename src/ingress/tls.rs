@@ -1,100 +1,184 @@
-//! The certificate of the listeners: PEM files, read once, with errors that name the file and the remedy.
+//! TLS at the listeners: which certificates there are, and what a handshake is made of.
+//!
+//! Promises:
+//! - a certificate that cannot be used is an error before anything is served, with file and remedy; one that takes its place
+//!   later and cannot be used is told and leaves the old one where it was;
+//! - a listener with TLS always has a certificate: where none is given, one that the relay has made itself.
 
-use std::fs;
+mod judge;
+mod pair;
+mod self_signed;
+mod store;
+
+use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem;
+use rustls::server::ResolvesServerCert;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
-use crate::config::TlsFiles;
+use crate::config::{Listener, ListenerTls, Server, TlsFiles};
+use crate::mail::Timestamp;
+use crate::os::Clock;
+
+pub use judge::problems;
+use pair::Pair;
+use store::Store;
+
+/// How often the files are looked at. A look is two `stat` for each certificate.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Why the listeners can have no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error(
-        "cannot read {file}: {error}; `tls` in waypost.yaml names it, and the relay's user must be able to read it"
-    )]
+    #[error("cannot read {file}: {error}; waypost.yaml names it, and the relay's user must be able to read it")]
     Read { file: PathBuf, error: io::Error },
+    #[error("{file} is empty: it must hold {what} in PEM form")]
+    Empty { file: PathBuf, what: &'static str },
     #[error("{file} is no PEM file: {error}")]
     Pem { file: PathBuf, error: pem::Error },
     #[error("{file} has no certificate: it must hold the server's certificate in PEM form, then those that issued it")]
     NoCertificate { file: PathBuf },
+    #[error("the first certificate in {file} cannot be read: {error}")]
+    Unreadable { file: PathBuf, error: String },
     #[error("{file} has no private key in PEM form; one that is encrypted must be decrypted first (openssl pkey)")]
     NoKey { file: PathBuf },
+    #[error(
+        "the key {key} is not that of the certificate {certificate}: give both of one pair, the server's own certificate first"
+    )]
+    Mismatch { certificate: PathBuf, key: PathBuf },
     #[error("the certificate {certificate} and the key {key} cannot be used: {error}")]
     Unusable { certificate: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+    #[error("a self-signed certificate cannot be made: {0}")]
+    Make(rcgen::Error),
+    #[error(
+        "cannot write the self-signed certificate {file}: {error}; give `tls: {{certificate, key}}` in waypost.yaml, or make room there"
+    )]
+    Write { file: PathBuf, error: io::Error },
 }
 
-/// TLS 1.2 and 1.3 with the files' certificate. Blocking.
-pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates = certificates(&files.certificate)?;
-    let key = key(&files.key)?;
-    let unusable = |error| TlsError::Unusable { certificate: files.certificate.clone(), key: files.key.clone(), error };
+impl TlsError {
+    /// The key is at fault, not the certificate.
+    fn is_of_key(&self, key: &std::path::Path) -> bool {
+        match self {
+            Self::NoKey { .. } | Self::Mismatch { .. } => true,
+            Self::Read { file, .. } | Self::Empty { file, .. } | Self::Pem { file, .. } => file == key,
+            Self::NoCertificate { .. } | Self::Unreadable { .. } | Self::Unusable { .. } => false,
+            Self::Setup(_) | Self::Make(_) | Self::Write { .. } => false,
+        }
+    }
+}
+
+/// TLS 1.2 and 1.3, with the certificates that `certificates` chooses from.
+fn server_config(certificates: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, TlsError> {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(unusable)?
+        .map_err(TlsError::Setup)?
         .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(unusable)?;
+        .with_cert_resolver(certificates);
     Ok(Arc::new(config))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let found = found.map_err(|error| TlsError::Pem { file: file.to_owned(), error })?;
-    if found.is_empty() { Err(TlsError::NoCertificate { file: file.to_owned() }) } else { Ok(found) }
+/// The certificates of all listeners.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    /// Of those that have none of their own.
+    common: Option<Arc<Store>>,
+    /// By the listener's name.
+    own: HashMap<String, Arc<Store>>,
 }
 
-fn key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey { file: file.to_owned() },
-        error => TlsError::Pem { file: file.to_owned(), error },
-    })
+impl Certificates {
+    /// Reads all files. Blocking.
+    pub fn load(server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        let mut own = HashMap::new();
+        for listener in &server.listeners {
+            if let Some(certificate) = &listener.certificate {
+                own.insert(listener.name.clone(), Arc::new(Store::load(vec![certificate.files.clone()], now)?));
+            }
+        }
+        let needs_common = |listener: &Listener| listener.tls != ListenerTls::None && listener.certificate.is_none();
+        let common = if !server.tls.is_empty() {
+            let files = server.tls.iter().map(|certificate| certificate.files.clone()).collect();
+            Some(Store::load(files, now)?)
+        } else if server.listeners.iter().any(needs_common) {
+            Some(Store::load(vec![self_signed(server, now)?], now)?)
+        } else {
+            None
+        };
+        Ok(Self { common: common.map(Arc::new), own })
+    }
+
+    /// What the listener's handshakes are made of; `None` where it has no TLS.
+    pub fn of(&self, listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+        match self.own.get(&listener.name).or(self.common.as_ref()) {
+            Some(store) if listener.tls != ListenerTls::None => {
+                let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
+                server_config(certificates).map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Looks after the files until the token is cancelled: what has changed is read anew.
+    pub async fn watch(self, clock: Clock, token: CancellationToken) {
+        let stores: Arc<Vec<Arc<Store>>> = Arc::new(self.common.into_iter().chain(self.own.into_values()).collect());
+        if stores.is_empty() {
+            return;
+        }
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = looks.tick() => {}
+            }
+            let (stores, now) = (Arc::clone(&stores), clock.wall());
+            let looked = tokio::task::spawn_blocking(move || {
+                for store in &*stores {
+                    store.look(now);
+                }
+            });
+            if let Err(panic) = looked.await {
+                error!(%panic, "the certificates could not be looked after");
+            }
+        }
+    }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(file).map_err(|error| TlsError::Read { file: file.to_owned(), error })
+/// The relay's own certificate, beside the queue.
+fn self_signed(server: &Server, now: Timestamp) -> Result<TlsFiles, TlsError> {
+    let folder = server.queue.path.parent().unwrap_or(std::path::Path::new(""));
+    let (files, made) = self_signed::files(folder, &server.hostname, now)?;
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let what = if made { "made" } else { "used" };
+    warn!(
+        %certificate, %key,
+        "no certificate is given: a self-signed one is {what}, which clients refuse that check it; give `tls: {{certificate, key}}` in waypost.yaml"
+    );
+    Ok(files)
+}
+
+/// Says that a certificate is in use, and whether it will be for long.
+fn tell(files: &TlsFiles, pair: &Pair, now: Timestamp, what: &str) {
+    let (certificate, names) = (files.certificate.display(), pair.leaf.names_shown());
+    info!(%certificate, names, expires = %pair.leaf.not_after, "certificate {what}");
+    if let Some(doubt) = pair.leaf.doubt(now) {
+        warn!(%certificate, "the certificate {doubt}");
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_name_the_file_and_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).unwrap();
-        let other = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            path
-        };
-        let cert = write("cert.pem", &made.cert.pem());
-        let key = write("key.pem", &made.signing_key.serialize_pem());
-        let other = write("other.pem", &other.signing_key.serialize_pem());
-        let empty = write("empty.pem", "");
-        let none = folder.path().join("none.pem");
-        let files =
-            |certificate: &PathBuf, key: &PathBuf| TlsFiles { certificate: certificate.clone(), key: key.clone() };
-
-        assert!(server_config(&files(&cert, &key)).is_ok());
-        for (certificate, key, words) in [
-            (&none, &key, ["none.pem", "cannot read"]),
-            (&cert, &none, ["none.pem", "cannot read"]),
-            (&empty, &key, ["empty.pem", "no certificate"]),
-            (&key, &key, ["key.pem", "no certificate"]),
-            (&cert, &empty, ["empty.pem", "no private key"]),
-            (&cert, &cert, ["cert.pem", "no private key"]),
-            (&cert, &other, ["other.pem", "cannot be used"]),
-        ] {
-            let error = server_config(&files(certificate, key)).unwrap_err().to_string();
-            assert!(words.iter().all(|word| error.contains(word)), "{error}");
-        }
-    }
+pub(super) fn of_files(files: TlsFiles) -> Arc<ServerConfig> {
+    let store = Store::load(vec![files], Timestamp::UNIX_EPOCH).unwrap();
+    server_config(Arc::new(store)).unwrap()
 }

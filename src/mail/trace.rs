@@ -12,6 +12,7 @@ pub struct Protocol {
     pub tls: bool,
     pub authenticated: bool,
     pub smtputf8: bool,
+    pub lmtp: bool,
 }
 
 impl Protocol {
@@ -20,7 +21,12 @@ impl Protocol {
         if !self.extended {
             return "SMTP".to_owned();
         }
-        let base = if self.smtputf8 { "UTF8SMTP" } else { "ESMTP" };
+        let base = match (self.lmtp, self.smtputf8) {
+            (false, false) => "ESMTP",
+            (false, true) => "UTF8SMTP",
+            (true, false) => "LMTP",
+            (true, true) => "UTF8LMTP",
+        };
         format!("{base}{}{}", if self.tls { "S" } else { "" }, if self.authenticated { "A" } else { "" })
     }
 }
@@ -28,7 +34,8 @@ impl Protocol {
 /// What a `Received` field tells.
 #[derive(Debug, Clone)]
 pub struct Received<'a> {
-    pub helo: &'a str,
+    /// What the client calls itself; `None`: there was no session, it lay in the pickup folder.
+    pub helo: Option<&'a str>,
     pub client: Option<IpAddr>,
     pub by: &'a str,
     pub protocol: Protocol,
@@ -43,16 +50,21 @@ impl Received<'_> {
     pub fn field(&self) -> String {
         let mut field = String::with_capacity(256);
         // The client wrote the name: only what a domain or literal can hold goes into a header field.
-        let helo: String =
-            self.helo.chars().filter(|c| c.is_ascii_graphic() && !"()<>;\\\"".contains(*c)).take(255).collect();
-        let helo = if helo.is_empty() { "unknown" } else { &helo };
-        let _ = write!(field, "Received: from {helo}");
-        match self.client {
-            Some(IpAddr::V4(v4)) => drop(write!(field, " ([{v4}])")),
-            Some(IpAddr::V6(v6)) => drop(write!(field, " ([IPv6:{v6}])")),
-            None => {}
+        if let Some(helo) = self.helo {
+            let helo: String =
+                helo.chars().filter(|c| c.is_ascii_graphic() && !"()<>;\\\"".contains(*c)).take(255).collect();
+            let helo = if helo.is_empty() { "unknown" } else { &helo };
+            let _ = write!(field, "Received: from {helo}");
+            match self.client {
+                Some(IpAddr::V4(v4)) => drop(write!(field, " ([{v4}])")),
+                Some(IpAddr::V6(v6)) => drop(write!(field, " ([IPv6:{v6}])")),
+                None => {}
+            }
+            let _ = write!(field, "\r\n\tby {} (waypost) with {}", self.by, self.protocol.keyword());
+        } else {
+            let _ = write!(field, "Received: by {} (waypost, from pickup)", self.by);
         }
-        let _ = write!(field, "\r\n\tby {} (waypost) with {}\r\n\tid {}", self.by, self.protocol.keyword(), self.mid);
+        let _ = write!(field, "\r\n\tid {}", self.mid);
         if let Some(recipient) = self.recipient {
             let _ = write!(field, "\r\n\tfor <{recipient}>");
         }
@@ -75,10 +87,10 @@ mod tests {
         let at = Timestamp::from_second(1_700_000_000).unwrap();
         let to = "b@example.com".parse().unwrap();
         let field = Received {
-            helo: "app.example",
+            helo: Some("app.example"),
             client: Some("192.0.2.1".parse().unwrap()),
             by: "relay.example",
-            protocol: Protocol { extended: true, tls: true, authenticated: true, smtputf8: false },
+            protocol: Protocol { extended: true, tls: true, authenticated: true, smtputf8: false, lmtp: false },
             mid: Mid::new(at, 1),
             recipient: Some(&to),
             at,

@@ -1,6 +1,6 @@
 //! Files that only the relay may read.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -20,6 +20,63 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+/// Opens a file that somebody else may have put there, for reading: a plain file and nothing else. A link is not followed,
+/// and a pipe is not waited for.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file");
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Err(odd());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // It may have been exchanged since.
+    #[cfg(target_os = "linux")]
+    {
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(odd()) }
+}
+
+/// Makes a file for its owner alone, whatever the process' mask says. Where files of the folder belong to the folder's group
+/// (setgid), that group may read it.
+pub fn create_in(folder: &Path, name: &str) -> io::Result<File> {
+    let file = create_private(&folder.join(name))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let of_group = std::fs::metadata(folder)?.mode() & 0o2000 != 0;
+        file.set_permissions(std::fs::Permissions::from_mode(if of_group { 0o640 } else { 0o600 }))?;
+    }
+    Ok(file)
+}
+
+/// Whether both are the same file; where the system does not say, they are.
+pub fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (one, other);
+        true
+    }
+}
+
+/// Every user of this host may put files into the folder.
+pub fn is_open_to_all(folder: &Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::MetadataExt::mode(folder) & 0o002 != 0;
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        false
+    }
 }
 
 /// Opens a file that must be there, for reading and writing.
@@ -75,4 +132,19 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+/// How many files and connections may be open at one time, once that is raised to what the system allows; `None`: any
+/// number, or it cannot be told.
+pub fn open_files() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Refused, it stays as it was.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        getrlimit(Resource::Nofile).current
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }

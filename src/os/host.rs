@@ -1,4 +1,4 @@
-//! The system's own name.
+//! The system's own name, and its user's.
 
 /// What the system calls itself, where it says.
 pub fn hostname() -> Option<String> {
@@ -10,4 +10,38 @@ pub fn hostname() -> Option<String> {
         .or_else(|_| std::fs::read_to_string("/etc/hostname"))
         .ok()
         .and_then(named)
+}
+
+/// Who runs this program: what the environment says, else, as under a web server, the user that owns the process.
+pub fn username() -> Option<String> {
+    let named = |variable: &&str| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    ["LOGNAME", "USER", "USERNAME"].iter().find_map(named).or_else(owner)
+}
+
+#[cfg(target_os = "linux")]
+fn owner() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(&uid)).then(|| name.to_owned())
+    });
+    Some(name.unwrap_or_else(|| format!("uid{uid}")))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn owner() -> Option<String> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_process_has_an_owner() {
+        assert!(owner().is_some_and(|name| !name.is_empty()));
+    }
 }

@@ -5,9 +5,14 @@ mod file;
 mod host;
 mod signal;
 mod socket;
+mod stamp;
 
 pub use clock::Clock;
-pub use file::{create_private, create_private_folder, open_existing, open_private, punch, read_at, sync_folder};
-pub use host::hostname;
+pub use file::{
+    create_in, create_private, create_private_folder, is_open_to_all, is_same_file, open_existing, open_files,
+    open_plain, open_private, punch, read_at, sync_folder,
+};
+pub use host::{hostname, username};
 pub use signal::StopRequests;
-pub use socket::reuse_address;
+pub use socket::{passed_sockets, reuse_address};
+pub use stamp::{FileStamp, mode_for_others, stamp};

@@ -5,15 +5,17 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
 use tracing::error;
 
 use super::error::Fault;
 use super::job::{Body, Entry, Prepared, PreparedLeg, Settlement};
 use super::journal::Position;
 use super::lease::LegId;
+use super::load::{self, Amount};
 use super::tables::{
-    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, Place, decode, encode, lane_key, ms,
+    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, META, Place, SIZE_KEY, decode, encode,
+    lane_key, ms,
 };
 use super::{LaneDue, Leg, LegState};
 use crate::mail::Mid;
@@ -27,6 +29,9 @@ pub(super) struct Batch<'t> {
     bodies: Table<'t, BodyKey, (u128, u32)>,
     counters: Table<'t, &'static str, &'static [u8]>,
     journal: Table<'t, (), (u32, u64, u64)>,
+    meta: Table<'t, &'static str, u64>,
+    /// Octets of all content.
+    size: u64,
     effects: Effects,
 }
 
@@ -49,7 +54,8 @@ pub(super) struct Lie {
 }
 
 impl<'t> Batch<'t> {
-    pub(super) fn new(txn: &'t WriteTransaction, void: &'t HashMap<Mid, u64>) -> Result<Self, Fault> {
+    /// `size`: octets of all content before it.
+    pub(super) fn new(txn: &'t WriteTransaction, size: u64, void: &'t HashMap<Mid, u64>) -> Result<Self, Fault> {
         Ok(Self {
             void,
             messages: txn.open_table(MESSAGES)?,
@@ -58,6 +64,8 @@ impl<'t> Batch<'t> {
             bodies: txn.open_table(BODIES)?,
             counters: txn.open_table(COUNTERS)?,
             journal: txn.open_table(JOURNAL)?,
+            meta: txn.open_table(META)?,
+            size,
             effects: Effects::default(),
         })
     }
@@ -65,7 +73,13 @@ impl<'t> Batch<'t> {
     /// Up to where the journal has been applied.
     pub(super) fn reached(&mut self, position: Position) -> Result<(), Fault> {
         self.journal.insert((), (position.segment, position.offset, position.group))?;
+        self.meta.insert(SIZE_KEY, self.size)?;
         Ok(())
+    }
+
+    /// What the index has with this batch. Nothing is counted: redb keeps the length.
+    pub(super) fn amount(&self) -> Result<Amount, Fault> {
+        Ok(Amount { messages: self.messages.len()?, octets: self.size })
     }
 
     pub(super) fn effects(self) -> Effects {
@@ -107,7 +121,9 @@ impl<'t> Batch<'t> {
             self.bodies.insert((segment, offset), (mid, size))?;
             self.effects.lives.push((segment, size));
         }
-        self.messages.insert(mid, &place.with(&message.record)[..])?;
+        let row = place.with(&message.record);
+        self.size = self.size.saturating_add(load::size(&row));
+        self.messages.insert(mid, &row[..])?;
         for (number, leg) in (0u32..).zip(&message.legs) {
             self.insert_leg(message.mid, number, leg)?;
             if nudge {
@@ -202,7 +218,10 @@ impl<'t> Batch<'t> {
 
     fn remove_message(&mut self, mid: Mid) -> Result<(), Fault> {
         let place = match self.messages.remove(mid.bits())? {
-            Some(row) => Place::split(row.value()).map(|(place, _)| place),
+            Some(row) => {
+                self.size = self.size.saturating_sub(load::size(row.value()));
+                Place::split(row.value()).map(|(place, _)| place)
+            }
             None => return Ok(()),
         };
         match place {

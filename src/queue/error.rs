@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub enum QueueError {
     #[error("the disk of the queue {path} is full ({detail}): free some space, the relay goes on by itself")]
     Full { path: PathBuf, detail: String },
+    #[error("the queue {path} holds as much as it may ({detail}): new mail is put off until some has left")]
+    Laden { path: PathBuf, detail: String },
     #[error("the queue {path} cannot be written: {detail}")]
     Write { path: PathBuf, detail: String },
     #[error("the queue {path} cannot be read: {detail}")]

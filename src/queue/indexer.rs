@@ -20,6 +20,7 @@ use super::error::Fault;
 use super::job::Entry;
 use super::journal::{Position, replay};
 use super::lease::lock;
+use super::load::{self, Amount};
 use super::medium::Medium;
 use super::segments::Segments;
 use super::store::{Keep, Store, begin_write, position};
@@ -54,6 +55,8 @@ pub(super) struct Indexer {
     pub(super) pause: Duration,
     /// What the tables have of the journal.
     pub(super) reached: Position,
+    /// And what they hold.
+    pub(super) amount: Amount,
     /// The last checkpoint: its position and moment.
     pub(super) kept: (Position, Instant),
     /// Messages that it passes over, each with the group up to which their settlements come.
@@ -127,10 +130,12 @@ impl Indexer {
         // Their last settlements are durable by now, if not all among these groups.
         let settled = self.memory.progress.journaled_to();
         self.void.extend(leaving.void.into_iter().map(|mid| (mid, settled)));
-        let void = &self.void;
-        let applied = self.store.with(|database| apply(database, &groups, last, void));
+        let (size, void) = (self.amount.octets, &self.void);
+        let applied = self.store.with(|database| apply(database, &groups, last, size, void));
         match applied {
-            Ok(mut effects) => {
+            Ok((mut effects, amount)) => {
+                // Before what it took over stops being counted as coming.
+                self.hold(amount);
                 effects.nudges.extend(self.memory.young.left(&leaving.mids));
                 self.memory.leases.caught_up(last.group);
                 self.publish(effects);
@@ -143,6 +148,11 @@ impl Indexer {
                 self.memory.nudges.give(self.memory.young.left(&leaving.mids));
             }
         }
+    }
+
+    fn hold(&mut self, amount: Amount) {
+        self.amount = amount;
+        self.memory.load.indexed(amount);
     }
 
     /// What the commit made true, before anybody hears of it.
@@ -170,7 +180,7 @@ impl Indexer {
     }
 
     fn try_checkpoint(&mut self) -> Result<(), Fault> {
-        self.store.with(|database| keep(database, self.reached))?;
+        self.store.with(|database| keep(database, self.reached, self.amount))?;
         self.kept = (self.reached, Instant::now());
         Ok(())
     }
@@ -200,7 +210,7 @@ impl Indexer {
 
     fn recover(&mut self, last: Position) -> Result<(), Fault> {
         let database = self.store.reopen()?;
-        let Recovered { mut reached, effects, .. } =
+        let Recovered { mut reached, effects, amount, .. } =
             recover(&database, &**self.bodies.medium(), Some(last), &self.void)?;
         if reached.group == last.group {
             reached = last;
@@ -209,6 +219,7 @@ impl Indexer {
         // Nobody reads before the index has all that was told, or what is settled would be claimed again.
         self.memory.progress.applied(reached.group);
         self.store.put(database);
+        self.hold(amount);
         self.memory.leases.caught_up(reached.group);
         (self.reached, self.kept) = (reached, (reached, Instant::now()));
         // What was published before does no harm: an ended lease is never taken again, a nudge is only a hint.
@@ -225,6 +236,7 @@ pub(super) struct Recovered {
     pub(super) reached: Position,
     /// Where new groups go.
     pub(super) next: Position,
+    pub(super) amount: Amount,
     effects: Vec<Effects>,
 }
 
@@ -236,23 +248,32 @@ pub(super) fn recover(
     void: &HashMap<Mid, u64>,
 ) -> Result<Recovered, Fault> {
     let from = position(database)?;
-    let (mut reached, mut effects) = (from, Vec::new());
+    let (mut reached, mut effects, mut amount) = (from, Vec::new(), load::amount(database)?);
     let next = replay(medium, from, until, |group| {
         let lie = Lie { segment: group.segment, offset: group.bodies };
         let group = Group { entries: group.entries, lie, next: group.next };
         reached = group.next;
-        effects.push(apply(database, std::slice::from_ref(&group), reached, void)?);
+        let (effect, now) = apply(database, std::slice::from_ref(&group), reached, amount.octets, void)?;
+        effects.push(effect);
+        amount = now;
         Ok(())
     })?;
     if reached != from {
-        keep(database, reached)?;
+        keep(database, reached, amount)?;
     }
-    Ok(Recovered { reached, next, effects })
+    Ok(Recovered { reached, next, amount, effects })
 }
 
-fn apply(database: &Database, groups: &[Group], last: Position, void: &HashMap<Mid, u64>) -> Result<Effects, Fault> {
+/// `size`: octets of all content before it.
+fn apply(
+    database: &Database,
+    groups: &[Group],
+    last: Position,
+    size: u64,
+    void: &HashMap<Mid, u64>,
+) -> Result<(Effects, Amount), Fault> {
     let txn = begin_write(database, Keep::Seen)?;
-    let mut batch = Batch::new(&txn, void)?;
+    let mut batch = Batch::new(&txn, size, void)?;
     for group in groups {
         let mut lie = group.lie;
         for entry in &group.entries {
@@ -260,15 +281,16 @@ fn apply(database: &Database, groups: &[Group], last: Position, void: &HashMap<M
         }
     }
     batch.reached(last)?;
+    let amount = batch.amount()?;
     let effects = batch.effects();
     txn.commit()?;
-    Ok(effects)
+    Ok((effects, amount))
 }
 
 /// Makes all that was applied durable.
-fn keep(database: &Database, reached: Position) -> Result<(), Fault> {
+fn keep(database: &Database, reached: Position, amount: Amount) -> Result<(), Fault> {
     let txn = begin_write(database, Keep::Durable)?;
     // A transaction that changes nothing would keep nothing.
-    Batch::new(&txn, &HashMap::new())?.reached(reached)?;
+    Batch::new(&txn, amount.octets, &HashMap::new())?.reached(reached)?;
     Ok(txn.commit()?)
 }

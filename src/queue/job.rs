@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::journal;
+use super::load::Coming;
 use super::recent::Message;
 use super::spool::Ahead;
 use super::tables::{at, encode, lane_key, ms};
@@ -104,9 +105,10 @@ struct Contents {
 }
 
 impl Write {
-    pub(super) fn accept(message: NewMessage, done: Done) -> Self {
+    pub(super) fn accept(message: NewMessage, coming: Coming, done: Done) -> Self {
         let mut contents = Contents::default();
-        let (message, fresh) = contents.prepare(message);
+        let (message, mut fresh) = contents.prepare(message);
+        fresh.coming = Some(coming);
         let head = journal::head(EntryRef::Accept(&message));
         Self { fresh: Some(fresh), ..contents.write(Entry::Accept(message), head, done) }
     }
@@ -159,7 +161,7 @@ impl Contents {
                 (None, octets) => self.take(mid, &envelope, octets),
             },
         };
-        (Prepared { mid, record, legs: prepare_legs(&legs), body }, Fresh { mid, envelope, legs })
+        (Prepared { mid, record, legs: prepare_legs(&legs), body }, Fresh { mid, envelope, legs, coming: None })
     }
 
     fn take(&mut self, mid: Mid, envelope: &Arc<Envelope>, content: Bytes) -> Body {

@@ -19,6 +19,7 @@ mod indexer;
 mod job;
 mod journal;
 mod lease;
+mod load;
 mod medium;
 mod model;
 mod progress;
@@ -49,6 +50,7 @@ use indexer::{Indexer, Recovered};
 use job::{Entry, Job, Write};
 use journal::{Journal, Position};
 use lease::{Leases, LegId, Nudges, lock};
+use load::{Coming, Load};
 use medium::{Folder, Medium};
 use progress::Progress;
 use recent::Recent;
@@ -94,6 +96,7 @@ struct Memory {
     young: Young,
     progress: Progress,
     space: Space,
+    load: Load,
     refusal: Mutex<Refusal>,
 }
 
@@ -143,6 +146,11 @@ impl Memory {
         self.nudges.give(self.leases.end(id));
     }
 
+    /// Takes nothing.
+    fn admits(&self, octets: u64, path: &Path) -> Result<(), QueueError> {
+        self.space.has(octets).map_err(|detail| QueueError::Full { path: path.to_owned(), detail })
+    }
+
     fn room_for(&self, octets: usize, path: &Path) -> Result<(), QueueError> {
         self.space.take(octets).map_err(|detail| QueueError::Full { path: path.to_owned(), detail })
     }
@@ -187,7 +195,7 @@ impl Queue {
             segments::remove_orphans(database, &bodies)?;
             Ok((recovered, Segments::load(database, &bodies)?))
         })?;
-        let Recovered { reached, next, .. } = recovered;
+        let Recovered { reached, next, amount, .. } = recovered;
         let store = Arc::new(store);
         let memory = Arc::new(Memory {
             leases: Leases::default(),
@@ -196,8 +204,10 @@ impl Queue {
             young: Young::default(),
             progress: Progress::default(),
             space: Space::new(probe, options.min_free.0, probe_every),
+            load: Load::new(options.max_messages, options.max_size),
             refusal: Mutex::default(),
         });
+        memory.load.indexed(amount);
         let (index, groups) = mpsc::sync_channel(GROUPS);
         let indexer = Indexer {
             store: store.clone(),
@@ -207,6 +217,7 @@ impl Queue {
             groups,
             pause,
             reached,
+            amount,
             kept: (reached, Instant::now()),
             void: HashMap::new(),
         };
@@ -248,11 +259,29 @@ impl Queue {
         if message.legs.iter().all(|leg| leg.recipients.is_empty()) {
             return Ok(());
         }
+        let coming = self.coming(message.envelope.size)?;
         let (done, written) = oneshot::channel();
-        let mut write = Box::new(Write::accept(message, done));
+        let mut write = Box::new(Write::accept(message, coming, done));
         write.budget = Some(self.budget(write.octets()).await?);
         self.send(Job::Write(write))?;
         written.await.map_err(|_| QueueError::Closed)?
+    }
+
+    /// Whether a message of so many octets would be taken now: what a client is told before it sends its content.
+    pub fn admits(&self, octets: u64) -> Result<(), QueueError> {
+        if let Some(refusal) = lock(&self.0.memory.refusal).told() {
+            return Err(refusal);
+        }
+        self.0.memory.load.room_for(octets).map_err(|detail| self.laden(detail))?;
+        self.0.memory.admits(octets, self.path())
+    }
+
+    fn coming(&self, octets: u64) -> Result<Coming, QueueError> {
+        self.0.memory.load.take(octets).map_err(|detail| self.laden(detail))
+    }
+
+    fn laden(&self, detail: String) -> QueueError {
+        QueueError::Laden { path: self.path().to_owned(), detail }
     }
 
     /// Content too large to be kept in memory until it is accepted.

@@ -129,6 +129,9 @@ pub struct QueueOptions {
     pub path: PathBuf,
     /// Below this much free space `accept` answers `QueueError::Full`, so that settling still has room.
     pub min_free: Size,
+    /// With so many messages, or so much content, `accept` answers `QueueError::Laden`.
+    pub max_messages: u64,
+    pub max_size: Option<Size>,
     /// redb's page cache, octets.
     pub cache: usize,
 }

@@ -34,14 +34,21 @@ impl Space {
 
     /// Takes room for octets; the error says how much is left.
     pub(super) fn take(&self, octets: usize) -> Result<(), String> {
+        self.left(octets as u64, |left| *left -= octets as u64)
+    }
+
+    /// Whether there is room for octets.
+    pub(super) fn has(&self, octets: u64) -> Result<(), String> {
+        self.left(octets, |_| ())
+    }
+
+    fn left(&self, octets: u64, take: impl FnOnce(&mut u64)) -> Result<(), String> {
         let mut known = lock(&self.known);
-        let free = self.free(&mut known);
-        let Some(left) = free else { return Ok(()) };
-        let octets = octets as u64;
+        let Some(left) = self.free(&mut known) else { return Ok(()) };
         if *left < self.least.saturating_add(octets) {
             return Err(format!("{left} octets are free, {} are kept back", self.least));
         }
-        *left -= octets;
+        take(left);
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 //! | bodies | segment, offset | mid, octets: which parts of the journal are still wanted |
 //! | counters | name | version octet, counter |
 //! | journal | nothing | segment, offset, group: what the tables have of the journal ends here |
-//! | meta | name | number: the schema's version |
+//! | meta | name | number: the schema's version; octets of all content |
 //!
 //! Records are postcard behind a version octet, so that a later release reads what this one wrote.
 
@@ -35,6 +35,8 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 
 /// The key of the schema's version in `meta`.
 pub(super) const SCHEMA_KEY: &str = "schema";
+/// The key of the octets of all content in `meta`.
+pub(super) const SIZE_KEY: &str = "size";
 /// Raised when an older release could not read the file any more.
 pub(super) const SCHEMA: u64 = 2;
 

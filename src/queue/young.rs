@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use super::job::Settlement;
 use super::lease::lock;
+use super::load::Coming;
 use super::{Claim, Lane, LaneDue, Leg, LegState};
 use crate::mail::{Envelope, Mid, Timestamp};
 
@@ -26,6 +27,8 @@ pub(super) struct Fresh {
     pub(super) envelope: Arc<Envelope>,
     /// By their numbers.
     pub(super) legs: Vec<Leg>,
+    /// Given back when the index has it, or when it is void.
+    pub(super) coming: Option<Coming>,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +112,11 @@ impl Young {
             return None;
         }
         message.ended += 1;
-        (message.ended == message.fresh.legs.len()).then_some(message.ended)
+        if message.ended < message.fresh.legs.len() {
+            return None;
+        }
+        message.fresh.coming = None;
+        Some(message.ended)
     }
 
     /// Legs of a lane in the order of their due times, up to the first `most` that are free, and the one behind them.

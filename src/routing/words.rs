@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::Facts;
 use super::explain::Member;
-use crate::config::{Condition, MxTls, Provider, ShowDuration, SizeOrder, SizeTest, SmtpTls, Test, Transport};
+use crate::config::{Condition, LmtpWay, MxTls, Provider, ShowDuration, SizeOrder, SizeTest, SmtpTls, Test, Transport};
 use crate::mail::Address;
 
 /// The key of a condition that does not hold, and why it does not.
@@ -58,6 +58,15 @@ fn size(test: SizeTest) -> String {
     format!("{order}{}", test.size)
 }
 
+fn tls(tls: SmtpTls) -> &'static str {
+    match tls {
+        SmtpTls::None => "no TLS",
+        SmtpTls::Opportunistic => "opportunistic TLS",
+        SmtpTls::StartTls => "STARTTLS",
+        SmtpTls::Implicit => "implicit TLS",
+    }
+}
+
 /// A provider as a member of a tier.
 pub(super) fn member(provider: &Provider, weight: u32) -> Member {
     let (transport, to) = match &provider.transport {
@@ -70,15 +79,11 @@ pub(super) fn member(provider: &Provider, weight: u32) -> Member {
             };
             ("mx", format!("the recipient domain's mail exchangers ({tls})"))
         }
-        Transport::Smtp(smtp) => {
-            let tls = match smtp.tls {
-                SmtpTls::None => "no TLS",
-                SmtpTls::Opportunistic => "opportunistic TLS",
-                SmtpTls::StartTls => "STARTTLS",
-                SmtpTls::Implicit => "implicit TLS",
-            };
-            ("smtp", format!("{}:{} ({tls})", smtp.host, smtp.port))
-        }
+        Transport::Smtp(smtp) => ("smtp", format!("{}:{} ({})", smtp.host, smtp.port, tls(smtp.tls))),
+        Transport::Lmtp(lmtp) => match &lmtp.way {
+            LmtpWay::Host { host, port } => ("lmtp", format!("{host}:{port} ({})", tls(lmtp.tls))),
+            LmtpWay::Socket(path) => ("lmtp", path.display().to_string()),
+        },
         Transport::SendGrid(sendgrid) => ("sendgrid", sendgrid.endpoint.clone()),
         Transport::Mailgun(mailgun) => ("mailgun", format!("{} (domain {})", mailgun.endpoint, mailgun.domain)),
         Transport::Ses(ses) => {

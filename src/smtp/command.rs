@@ -6,6 +6,8 @@ mod path;
 
 pub use params::{MailParams, RcptParams};
 
+use std::borrow::Cow;
+
 use crate::mail::{Address, AddressError};
 
 /// What a client asks for.
@@ -13,6 +15,8 @@ use crate::mail::{Address, AddressError};
 pub enum Command {
     Ehlo(String),
     Helo(String),
+    /// LMTP's EHLO (RFC 2033, 4.1).
+    Lhlo(String),
     Mail {
         /// `None` is the null reverse-path.
         reverse_path: Option<Address>,
@@ -77,7 +81,12 @@ const RCPT: &str = "RCPT TO:<address> [parameters]";
 
 /// Reads a command from a line without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, Fault> {
-    let text = std::str::from_utf8(line).map_err(|_| Fault::NotText)?;
+    let text = match std::str::from_utf8(line) {
+        Ok(text) => Cow::Borrowed(text),
+        // Hosts' names in some old code page: they prove nothing, and are shown with the odd octets replaced.
+        Err(_) if greets(line) => String::from_utf8_lossy(line),
+        Err(_) => return Err(Fault::NotText),
+    };
     if text.contains(|c: char| c.is_control() && c != '\t') {
         return Err(Fault::NotText);
     }
@@ -86,8 +95,9 @@ pub fn parse(line: &[u8]) -> Result<Command, Fault> {
     let (verb, argument) =
         text.split_once([' ', '\t']).map_or((text, ""), |(verb, rest)| (verb, rest.trim_ascii_start()));
     match verb.to_ascii_uppercase().as_str() {
-        "EHLO" => name(argument, "EHLO name").map(Command::Ehlo),
-        "HELO" => name(argument, "HELO name").map(Command::Helo),
+        "EHLO" => Ok(Command::Ehlo(name(argument))),
+        "HELO" => Ok(Command::Helo(name(argument))),
+        "LHLO" => Ok(Command::Lhlo(name(argument))),
         "MAIL" => mail(argument),
         "RCPT" => rcpt(argument),
         "DATA" => bare(argument, Command::Data, "DATA"),
@@ -98,7 +108,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Fault> {
         "HELP" => Ok(Command::Help),
         "VRFY" if argument.is_empty() => Err(Fault::Arguments("VRFY name")),
         "VRFY" => Ok(Command::Vrfy),
-        "QUIT" => bare(argument, Command::Quit, "QUIT"),
+        // Whatever stands behind it, the client goes.
+        "QUIT" => Ok(Command::Quit),
         "STARTTLS" => bare(argument, Command::StartTls, "STARTTLS"),
         "AUTH" => auth(argument),
         "EXPN" | "TURN" | "ETRN" | "SEND" | "SOML" | "SAML" => Err(Fault::NotOffered),
@@ -111,21 +122,27 @@ fn bare(argument: &str, command: Command, usage: &'static str) -> Result<Command
     if argument.is_empty() { Ok(command) } else { Err(Fault::Arguments(usage)) }
 }
 
+fn greets(line: &[u8]) -> bool {
+    let verb = line.get(..5).unwrap_or_default();
+    verb.eq_ignore_ascii_case(b"EHLO ") || verb.eq_ignore_ascii_case(b"HELO ")
+}
+
 /// A client's name for itself proves nothing and is never refused for its form (RFC 5321, 4.1.4); real ones have
-/// underscores, no dots, or are host names of the local kind.
-fn name(argument: &str, usage: &'static str) -> Result<String, Fault> {
-    let name = argument.split_ascii_whitespace().next().ok_or(Fault::Arguments(usage))?;
-    Ok(name.chars().take(255).collect())
+/// underscores, no dots, are addresses without brackets, or are left out, which reads as `unknown`.
+fn name(argument: &str) -> String {
+    let name = argument.split_ascii_whitespace().next().unwrap_or("unknown");
+    name.chars().take(255).collect()
 }
 
 fn mail(argument: &str) -> Result<Command, Fault> {
     let split = path::split(argument, "FROM", MAIL)?;
     let params = params::mail(split.rest)?;
-    if !params.smtputf8 && !split.path.is_ascii() {
-        return Err(Fault::NeedsSmtpUtf8);
-    }
     let reverse_path =
         if split.path.is_empty() { None } else { Some(path::mailbox(split.path).map_err(Fault::Sender)?) };
+    // A domain beyond ASCII is kept as A-labels, which every hop can carry.
+    if !params.smtputf8 && reverse_path.as_ref().is_some_and(Address::needs_smtputf8) {
+        return Err(Fault::NeedsSmtpUtf8);
+    }
     Ok(Command::Mail { reverse_path, params })
 }
 
@@ -199,12 +216,14 @@ mod tests {
             ("MAIL FROM: <> BODY=7BIT", "<>"),
             ("MAIL FROM:<@x.example,@y.example:a@b.example>", "a@b.example"),
             ("MAIL FROM:<@[IPv6:::1]:a@b.example>", "a@b.example"),
+            ("MAIL FROM:<@x.example, @y.example:a@b.example>", "a@b.example"),
             ("MAIL FROM:<\"a b>c\"@b.example> SIZE=3", "\"a b>c\"@b.example"),
             ("MAIL FROM:<\"a\\\">\"@b.example>", "\"a\\\">\"@b.example"),
             ("MAIL FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]"),
             ("MAIL FROM:<ü@b.example> SMTPUTF8", "ü@b.example"),
             ("MAIL FROM:<\u{a0}ü@b.example> SMTPUTF8", "\u{a0}ü@b.example"),
             ("MAIL FROM:<a@bücher.example> SMTPUTF8", "a@xn--bcher-kva.example"),
+            ("MAIL FROM:<a@bücher.example>", "a@xn--bcher-kva.example"),
         ] {
             assert_eq!(sender(line).as_deref(), Ok(path), "{line}");
         }
@@ -238,8 +257,13 @@ mod tests {
             "MAIL FROM:<<a@b.example>>",
             "MAIL FROM:<root>",
             "MAIL FROM:<@x.example>",
+            "MAIL FROM:<@:a@b.example>",
+            "MAIL FROM:<@x y:a@b.example>",
+            "MAIL FROM:<@x.example,y.example:a@b.example>",
+            "MAIL FROM:<@x.example,:a@b.example>",
+            "MAIL FROM:<@x.example:@y.example:a@b.example>",
+            "MAIL FROM:<@\"x:a@b.example>",
             "MAIL FROM:<ü@b.example>",
-            "MAIL FROM:<a@bücher.example>",
         ] {
             assert!(sender(line).is_err(), "{line}");
         }
@@ -255,6 +279,9 @@ mod tests {
             ("EHLO a_b", Command::Ehlo("a_b".into())),
             ("ehlo [192.0.2.1] junk", Command::Ehlo("[192.0.2.1]".into())),
             ("HELO  x ", Command::Helo("x".into())),
+            ("EHLO", Command::Ehlo("unknown".into())),
+            ("helo  ", Command::Helo("unknown".into())),
+            ("QUIT now", Command::Quit),
             ("data ", Command::Data),
             ("BDAT 0", Command::Bdat { size: 0, last: false }),
             ("bdat 86 last", Command::Bdat { size: 86, last: true }),
@@ -269,7 +296,6 @@ mod tests {
             ("", Fault::Unknown),
             (" QUIT", Fault::Unknown),
             ("XYZZY", Fault::Unknown),
-            ("EHLO", Fault::Arguments("EHLO name")),
             ("DATA now", Fault::Arguments("DATA")),
             ("STARTTLS x", Fault::Arguments("STARTTLS")),
             ("BDAT", Fault::Chunk),
@@ -287,6 +313,7 @@ mod tests {
             assert_eq!(parse(line.as_bytes()), Err(fault), "{line:?}");
         }
         assert_eq!(parse(b"NOOP \xff"), Err(Fault::NotText));
+        assert_eq!(parse(b"ehlo B\xdcRO-PC"), Ok(Command::Ehlo("B\u{fffd}RO-PC".into())));
     }
 
     proptest! {

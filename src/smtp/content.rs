@@ -12,12 +12,15 @@ use memchr::memchr2;
 
 const CR: u8 = b'\r';
 const LF: u8 = b'\n';
+const NUL: u8 = 0;
 
 /// Why content is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A CR without LF, or a LF without CR (RFC 5321, 2.3.8).
     BareLineEnd,
+    /// A line that is the end of DATA to whoever drops NUL (RFC 5321, 4.5.2).
+    DisguisedEnd,
     /// Larger than the listener takes.
     TooLarge,
 }
@@ -29,11 +32,12 @@ pub struct Tally {
     size: u64,
     eight_bit: bool,
     bare: bool,
+    disguised: bool,
 }
 
 impl Tally {
     fn new(most: u64) -> Self {
-        Self { most, size: 0, eight_bit: false, bare: false }
+        Self { most, size: 0, eight_bit: false, bare: false, disguised: false }
     }
 
     /// Some octet is beyond ASCII.
@@ -46,11 +50,13 @@ impl Tally {
         self.size
     }
 
-    /// Where there are both, the bare line end is told, in whichever order they were met: what is told must not depend on
-    /// how the octets were cut.
+    /// Where there are several, the first of this order is told, in whichever order they were met: what is told must not
+    /// depend on how the octets were cut.
     pub fn fault(&self) -> Option<Fault> {
         if self.bare {
             Some(Fault::BareLineEnd)
+        } else if self.disguised {
+            Some(Fault::DisguisedEnd)
         } else if self.size > self.most {
             Some(Fault::TooLarge)
         } else {
@@ -80,6 +86,10 @@ enum At {
     Dot,
     /// CR behind such a dot: no content either, for what follows is LF, the end, or a fault.
     DotCr,
+    /// Only NUL so far in this line.
+    Nul,
+    /// NUL, a dot, and perhaps further NUL: with no more than that, a disguised end.
+    NulDot,
     Text,
     Cr,
 }
@@ -134,13 +144,14 @@ impl DotReader {
                     self.at = At::Dot;
                     return Cut { content: seen, framing: 1, end: false };
                 }
-                At::LineStart => self.at = At::Text,
+                At::LineStart if octet != NUL => self.at = At::Text,
                 // Here and below, `seen` is 0: the dot's cut has just been made.
                 At::Dot if octet == CR => {
                     self.at = At::DotCr;
                     return Cut { content: seen, framing: 1, end: false };
                 }
-                At::Dot => self.at = At::Text,
+                At::Dot if octet != NUL => self.at = At::Text,
+                At::LineStart | At::Dot | At::Nul | At::NulDot => seen += nul(octet, &mut self.at, &mut self.tally),
                 At::DotCr if octet == LF => {
                     self.at = At::LineStart;
                     return Cut { content: seen, framing: 1, end: true };
@@ -157,6 +168,18 @@ impl DotReader {
             }
         }
     }
+}
+
+/// One octet of a line that holds NUL and at most a dot; how many octets that were.
+fn nul(octet: u8, at: &mut At, tally: &mut Tally) -> usize {
+    let dotted = *at == At::NulDot;
+    if octet == NUL || (octet == b'.' && *at == At::Nul) {
+        *at = if dotted || octet == b'.' { At::NulDot } else { At::Nul };
+        return 1;
+    }
+    tally.disguised |= dotted && octet == CR;
+    *at = At::Text;
+    0
 }
 
 /// Reads on to behind the next CR or LF, or to the end; how many octets that were.
@@ -205,6 +228,11 @@ impl ChunkReader {
                     self.tally.bare = true;
                     self.at = At::Text;
                 }
+                At::LineStart if octet == NUL => {
+                    seen += 1;
+                    self.at = At::Nul;
+                }
+                At::Nul | At::NulDot => seen += nul(octet, &mut self.at, &mut self.tally),
                 At::LineStart | At::Dot | At::DotCr | At::Text => {
                     self.at = At::Text;
                     seen += text(&octets[seen..], &mut self.at, &mut self.tally);
@@ -220,7 +248,8 @@ impl ChunkReader {
         match self.at {
             At::LineStart => {}
             At::Cr => self.tally.bare = true,
-            At::Dot | At::DotCr | At::Text => self.tally.pass(Bytes::from_static(b"\r\n"), out),
+            At::NulDot => self.tally.disguised = true,
+            At::Dot | At::DotCr | At::Nul | At::Text => self.tally.pass(Bytes::from_static(b"\r\n"), out),
         }
         self.at = At::LineStart;
     }
@@ -299,6 +328,43 @@ mod tests {
         }
     }
 
+    /// A line that a hop without NUL would read as the end is refused, wherever the wire is cut and however it comes.
+    #[test]
+    fn an_end_that_is_disguised_with_nul_is_none() {
+        for (line, fault) in [
+            ("\0.", true),
+            ("\0.\0", true),
+            ("\0\0.\0\0", true),
+            (".\0.", true),
+            ("\0", false),
+            (".\0", false),
+            ("\0..", false),
+            ("\0.a", false),
+            ("a\0.", false),
+            ("\0a.", false),
+        ] {
+            let wire = format!("a\r\n{line}\r\nb\r\n.\r\nQ");
+            let expected = fault.then_some(Fault::DisguisedEnd);
+            for at in 0..wire.len() {
+                let (_, seen, behind) = read(wire.as_bytes(), &[at]);
+                assert_eq!((seen, behind.as_deref()), (expected, Some(&b"Q"[..])), "{line:?} cut at {at}");
+            }
+            let plain = line.strip_prefix('.').unwrap_or(line);
+            for end in ["\r\n", ""] {
+                let wire = format!("{plain}{end}");
+                for at in 0..=wire.len() {
+                    let mut reader = ChunkReader::new(100);
+                    let (first, second) = wire.split_at(at);
+                    for chunk in [first, second] {
+                        reader.read(Bytes::copy_from_slice(chunk.as_bytes()), &mut Vec::new());
+                    }
+                    reader.end(&mut Vec::new());
+                    assert_eq!(reader.tally().fault(), expected, "{wire:?} cut at {at}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn size_is_bounded_and_the_end_still_found() {
         let mut reader = DotReader::new(4);
@@ -344,7 +410,7 @@ mod tests {
 
     /// Text that is dense in what matters here.
     fn wire() -> impl Strategy<Value = Vec<u8>> {
-        let parts = vec!["\r\n", ".", "\r", "\n", "a", "\r\n.\r\n"];
+        let parts = vec!["\r\n", ".", "\r", "\n", "a", "\0", "\r\n.\r\n"];
         proptest::collection::vec(proptest::sample::select(parts), 0..40).prop_map(|parts| parts.concat().into_bytes())
     }
 

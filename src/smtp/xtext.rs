@@ -34,6 +34,22 @@ pub fn encode(text: &str) -> String {
     out
 }
 
+/// `utf-8-addr-xtext` (RFC 6533, section 3) of an address beyond ASCII; plain ASCII is left as it is.
+pub fn seven_bit(address: &str) -> String {
+    if address.is_ascii() {
+        return address.to_owned();
+    }
+    let mut out = String::with_capacity(address.len() * 2);
+    for c in address.chars() {
+        match c {
+            '\\' | '+' | '=' => drop(write!(out, "\\x{{{:X}}}", c as u32)),
+            '!'..='~' => out.push(c),
+            c => drop(write!(out, "\\x{{{:X}}}", c as u32)),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

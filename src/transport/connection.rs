@@ -4,12 +4,14 @@
 //! transfer of the content, and again for the reply to it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::handover::{Outgoing, PIECE_SIZE};
@@ -30,6 +32,7 @@ const MOST_FAREWELL: usize = 64 * 1024;
 /// How connections of one provider are opened.
 pub(super) struct Opener {
     pub(super) hostname: Domain,
+    pub(super) lmtp: bool,
     pub(super) login: Option<Login>,
     /// The password may go out in clear: the server is this machine.
     pub(super) clear_login: bool,
@@ -41,9 +44,26 @@ pub(super) struct Opener {
 /// Where to, and under which name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'a> {
-    pub(super) address: SocketAddr,
+    pub(super) at: At<'a>,
     /// What the certificate has to be for, and what diagnoses call the server.
     pub(super) name: &'a str,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum At<'a> {
+    Tcp(SocketAddr),
+    #[cfg_attr(not(unix), expect(dead_code, reason = "the transport refuses to be built"))]
+    Socket(&'a Path),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Socket(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// What a connection must have of TLS.
@@ -105,7 +125,7 @@ impl Connection {
             }
             opened => return opened,
         };
-        tracing::info!(server = target.name, address = %target.address, %failure, "TLS failed, going on without");
+        tracing::info!(server = target.name, address = %target.at, %failure, "TLS failed, going on without");
         match Self::open_once(opener, target, Encryption::None).await {
             // What is wrong is TLS; that the password needs it is right.
             Err(NoSession::Session(Failure::ClearPassword)) => Err(NoSession::Session(failure)),
@@ -114,9 +134,10 @@ impl Connection {
     }
 
     async fn open_once(opener: &Arc<Opener>, target: Target<'_>, encryption: Encryption) -> Result<Self, NoSession> {
-        let stream = connect(target.address, opener.source, opener.timeouts.connect).await?;
+        let stream = connect(target.at, opener.source, opener.timeouts.connect).await?;
         let settings = Settings {
             hostname: opener.hostname.clone(),
+            lmtp: opener.lmtp,
             starttls: match encryption {
                 Encryption::None | Encryption::Implicit(_) => StartTls::Never,
                 Encryption::Opportunistic => StartTls::IfOffered,
@@ -127,7 +148,7 @@ impl Connection {
             clear_login: opener.clear_login,
         };
         let mut connection = Self {
-            stream: Some(Stream::Plain(stream)),
+            stream: Some(stream),
             client: Client::new(settings),
             unread: BytesMut::new(),
             actions: VecDeque::new(),
@@ -407,22 +428,30 @@ fn is_tls_trouble(failure: &Failure) -> bool {
     }
 }
 
-async fn connect(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Result<TcpStream, NoSession> {
+async fn connect(at: At<'_>, source: Option<IpAddr>, patience: Duration) -> Result<Stream, NoSession> {
     let connecting = async {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        if let Some(source) = source {
-            socket.bind(SocketAddr::new(source, 0))?;
+        match at {
+            At::Tcp(address) => {
+                let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+                if let Some(source) = source {
+                    socket.bind(SocketAddr::new(source, 0))?;
+                }
+                let stream = socket.connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Plain(stream))
+            }
+            #[cfg(unix)]
+            At::Socket(path) => tokio::net::UnixStream::connect(path).await.map(Stream::Unix),
+            #[cfg(not(unix))]
+            At::Socket(_) => Err(std::io::ErrorKind::Unsupported.into()),
         }
-        let stream = socket.connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
     };
     match timeout(patience, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             let error: std::io::Error = error;
-            Err(NoSession::Connect { timed_out: false, detail: format!("connecting to {address}: {error}") })
+            Err(NoSession::Connect { timed_out: false, detail: format!("connecting to {at}: {error}") })
         }
-        Err(_) => Err(NoSession::Connect { timed_out: true, detail: format!("connecting to {address}: no answer") }),
+        Err(_) => Err(NoSession::Connect { timed_out: true, detail: format!("connecting to {at}: no answer") }),
     }
 }

@@ -29,6 +29,8 @@ pub enum TransportError {
     Endpoint { endpoint: String, detail: String },
     #[error("the {0} has characters that no HTTP header can carry")]
     Key(&'static str),
+    #[error("this system has no Unix sockets, such as {0}: give `host` instead")]
+    NoUnixSockets(PathBuf),
     /// Only in builds without the feature `aws-chain`.
     #[error("this build finds no AWS credentials by itself: give access_key_id and secret_access_key")]
     NoChain,

@@ -17,7 +17,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Encryption, Opener, Target};
+use super::connection::{At, Connection, Encryption, Opener, Target};
 use super::dns::DnsError;
 use super::environment::{Environment, TransportError};
 use super::handover::{Outgoing, hand_over, left, was_stale};
@@ -57,6 +57,7 @@ impl MxTransport {
         }
         let opener = Opener {
             hostname: environment.hostname.clone(),
+            lmtp: false,
             login: None,
             clear_login: false,
             source: settings.source,
@@ -140,11 +141,11 @@ impl MxTransport {
                     break;
                 }
                 tries += 1;
-                let target = Target { address: SocketAddr::new(address, self.port), name: &host.name };
+                let target = Target { at: At::Tcp(SocketAddr::new(address, self.port)), name: &host.name };
                 match Connection::open(&self.opener, target, encryption).await {
                     Ok(connection) => return Ok(connection),
                     Err(why) => {
-                        tracing::debug!(%domain, server = host.name, address = %target.address, ?why, "no session");
+                        tracing::debug!(%domain, server = host.name, address = %target.at, ?why, "no session");
                         last = Some(judge.no_session(&why));
                     }
                 }

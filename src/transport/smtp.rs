@@ -1,10 +1,12 @@
-//! A smart host over SMTP.
+//! A smart host over SMTP; also a server for internal delivery over LMTP, which differs in what the session machine says
+//! and in that it may listen on a Unix socket.
 //!
 //! Connections are kept and used again; one that proves dead before the host took anything in is replaced once, which
 //! counts as no outcome. All of a host's addresses are tried before the host is out. A name that does not resolve is the
 //! provider's trouble, never a refusal.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Encryption, NoSession, Opener, Security, Target};
+use super::connection::{At, Connection, Encryption, NoSession, Opener, Security, Target};
 use super::environment::{Environment, TransportError};
 use super::handover::{Outgoing, hand_over, was_stale};
 use super::hosts::in_order;
@@ -20,7 +22,7 @@ use super::pool::{Pool, PoolLimits};
 use super::tls::{Check, Tls};
 use super::verdict::{Judge, Peer};
 use super::{Attempt, Outcome, Transport, Trouble, TroubleKind, flavor};
-use crate::config::{Flavor, Provider, SmtpSettings, SmtpTls, TlsFloor};
+use crate::config::{Flavor, LmtpSettings, LmtpWay, Provider, SmtpSettings, SmtpTls, TlsFloor};
 use crate::mail::{Diagnosis, EnhancedStatus, Severity};
 use crate::smtp::client::{Login, Verdict};
 
@@ -28,21 +30,73 @@ use crate::smtp::client::{Login, Verdict};
 const IDLE: Duration = Duration::from_secs(30);
 const TRANSACTIONS: u32 = 1000;
 
-/// The `smtp` transport.
+/// The transports `smtp` and `lmtp`.
 pub struct SmtpTransport {
     opener: Arc<Opener>,
+    way: Way,
+    /// What diagnoses call the server.
     host: String,
-    port: u16,
     tls: SmtpTls,
     flavor: Option<Flavor>,
     environment: Environment,
     pool: Pool<()>,
 }
 
+/// What differs between the two.
+struct Server {
+    lmtp: bool,
+    way: Way,
+    host: String,
+    flavor: Option<Flavor>,
+    clear_login: bool,
+}
+
+/// Where the server is.
+enum Way {
+    Port(u16),
+    Socket(PathBuf),
+}
+
 impl SmtpTransport {
     pub fn new(
         provider: &Provider,
         settings: &SmtpSettings,
+        environment: &Environment,
+    ) -> Result<Self, TransportError> {
+        let host = bare(&settings.host).to_owned();
+        let flavor = settings.flavor.or_else(|| flavor::of_host(&settings.host));
+        let clear_login = is_this_machine(&settings.host);
+        let server = Server { lmtp: false, way: Way::Port(settings.port), host, flavor, clear_login };
+        Self::build(provider, settings, server, environment)
+    }
+
+    pub fn lmtp(
+        provider: &Provider,
+        settings: &LmtpSettings,
+        environment: &Environment,
+    ) -> Result<Self, TransportError> {
+        let (way, host, clear_login) = match &settings.way {
+            LmtpWay::Host { host, port } => (Way::Port(*port), bare(host).to_owned(), is_this_machine(host)),
+            LmtpWay::Socket(path) if cfg!(unix) => (Way::Socket(path.clone()), path.display().to_string(), true),
+            LmtpWay::Socket(path) => return Err(TransportError::NoUnixSockets(path.clone())),
+        };
+        let common = SmtpSettings {
+            host: host.clone(),
+            port: 0,
+            tls: settings.tls,
+            credentials: settings.credentials.clone(),
+            ca: settings.ca.clone(),
+            source: settings.source,
+            flavor: None,
+        };
+        let server = Server { lmtp: true, way, host, flavor: None, clear_login };
+        Self::build(provider, &common, server, environment)
+    }
+
+    fn build(
+        provider: &Provider,
+        settings: &SmtpSettings,
+        server: Server,
         environment: &Environment,
     ) -> Result<Self, TransportError> {
         let tls = Tls::new(settings.ca.as_deref())?;
@@ -55,18 +109,19 @@ impl SmtpTransport {
         });
         let opener = Opener {
             hostname: environment.hostname.clone(),
+            lmtp: server.lmtp,
             login,
-            clear_login: is_this_machine(&settings.host),
+            clear_login: server.clear_login,
             source: settings.source,
             timeouts: provider.timeout,
             tls,
         };
         Ok(Self {
             opener: Arc::new(opener),
-            host: bare(&settings.host).to_owned(),
-            port: settings.port,
+            way: server.way,
+            host: server.host,
             tls: settings.tls,
-            flavor: settings.flavor.or_else(|| flavor::of_host(&settings.host)),
+            flavor: server.flavor,
             environment: environment.clone(),
             // As many as may be at work at once: fewer would be opened and closed all the time.
             pool: Pool::new(PoolLimits {
@@ -80,6 +135,14 @@ impl SmtpTransport {
 
     /// Connects to the first of the host's addresses that has a session for us.
     async fn open(&self, encryption: Encryption, judge: &Judge<'_>) -> Result<Connection, Outcome> {
+        let port = match &self.way {
+            Way::Port(port) => *port,
+            Way::Socket(path) => {
+                let target = Target { at: At::Socket(path), name: &self.host };
+                let opened = Connection::open(&self.opener, target, encryption).await;
+                return opened.map_err(|why| judge.no_session(&why));
+            }
+        };
         let found = match self.host.parse() {
             Ok(address) => vec![address],
             Err(_) => self.environment.resolver.addresses(&self.host).await.map_err(|error| {
@@ -97,11 +160,11 @@ impl SmtpTransport {
             detail: format!("{} has no address that the source address can reach", self.host),
         };
         for address in addresses {
-            let target = Target { address: SocketAddr::new(address, self.port), name: &self.host };
+            let target = Target { at: At::Tcp(SocketAddr::new(address, port)), name: &self.host };
             match Connection::open(&self.opener, target, encryption).await {
                 Ok(connection) => return Ok(connection),
                 Err(why) => {
-                    tracing::debug!(server = self.host, address = %target.address, ?why, "no session");
+                    tracing::debug!(server = self.host, address = %target.at, ?why, "no session");
                     last = why;
                 }
             }

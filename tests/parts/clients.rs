@@ -1,4 +1,5 @@
-//! Clients that people use: curl, swaks, Python's smtplib, and what a hand-written one may say.
+//! What clients do beside handing in a message (that is `every_client`): what they build, what they are refused, and what a
+//! hand-written one may say.
 
 use std::path::Path;
 use std::process::Command;
@@ -63,28 +64,6 @@ fn open() -> Relay {
 
 fn lossy(message: &[u8]) -> String {
     String::from_utf8_lossy(message).into_owned()
-}
-
-#[test]
-#[ignore = "needs curl"]
-fn curl_over_starttls_and_implicit_tls_with_each_mechanism() {
-    for (tls, scheme) in [("starttls", "smtp"), ("implicit", "smtps")] {
-        let secured = Secured::start(tls);
-        let file = secured.relay.path().join("FILE");
-        let content = marked(1, "app@sender.example", "one@a.example", 5_000);
-        std::fs::write(&file, &content).unwrap();
-        for (n, mechanism) in ["PLAIN", "LOGIN"].iter().enumerate() {
-            let mut curl = Command::new(tool("curl"));
-            curl.args(["-sS", "--ssl-reqd", "--mail-from", "app@sender.example", "--mail-rcpt", "one@a.example"]);
-            curl.arg(format!("{scheme}://localhost:{}", secured.relay.address.port())).arg("--cacert");
-            curl.arg(secured.certificate()).args(["--login-options", &format!("AUTH={mechanism}")]);
-            output(curl.args(["-u", &format!("{USER}:{PASSWORD}"), "-T"]).arg(&file));
-            let messages = secured.mail().wait_for(n + 1);
-            let message = lossy(&messages[n]);
-            assert!(messages[n].ends_with(&content), "{message}");
-            assert!(message.contains("with ESMTPSA\r\n"), "{message}");
-        }
-    }
 }
 
 #[test]
@@ -194,29 +173,6 @@ fn what_is_announced_is_what_there_is() {
     assert!(lines.iter().any(|line| line.starts_with("SIZE ")), "{lines:?}");
     // No certificate, no users: neither is offered.
     assert!(!lines.iter().any(|line| line.starts_with("STARTTLS") || line.starts_with("AUTH")), "{lines:?}");
-}
-
-#[test]
-fn smuggled_line_ends_are_refused() {
-    let relay = open();
-    for content in [
-        &b"Subject: x\r\n\r\nfirst\r\n.\nMAIL FROM:<evil@x.example>\r\nend\r\n.\r\n"[..],
-        b"Subject: x\r\n\r\nfirst\n.\r\nsecond\r\n.\r\n",
-        b"Subject: x\r\n\r\nfirst\n.\nsecond\r\n.\r\n",
-        b"Subject: x\r\n\r\nfirst\r.\rsecond\r\n.\r\n",
-    ] {
-        let mut client = relay.client();
-        client.write(b"MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n").unwrap();
-        let codes: Vec<_> = (0..3).map(|_| client.reply().unwrap().code).collect();
-        assert_eq!(codes, [250, 250, 354]);
-        client.write(content).unwrap();
-        let reply = client.reply().unwrap();
-        assert_eq!((reply.code, reply.text.starts_with("5.6.0")), (550, true), "{reply:?}");
-        // Nothing of the content was taken for a command, and the session goes on.
-        assert_eq!(client.say("NOOP").unwrap().code, 250);
-        assert_eq!(client.mail("a@x.example", &["b@y.example"], b"Subject: ok\r\n\r\nok\r\n").unwrap().code, 250);
-    }
-    assert_eq!(relay.maildir("out").wait_for(4).len(), 4);
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! The message on standard input: line ends, recipients in its header, fields it lacks. Pure.
 
 use bytes::Bytes;
-use mail_parser::parsers::MessageStream;
 
 use super::SendError;
-use super::options::address;
-use crate::mail::{Address, HeaderSection};
+use super::options::here;
+use crate::mail::{Address, HeaderSection, mailboxes};
 
 /// The content with CRLF line ends; a line with a lone dot ends it unless `ignore_dots`.
 pub fn read(input: &[u8], ignore_dots: bool) -> Vec<u8> {
@@ -27,7 +26,7 @@ pub fn read(input: &[u8], ignore_dots: bool) -> Vec<u8> {
 pub fn recipients(content: &[u8]) -> Result<Vec<Address>, SendError> {
     let mut found = Vec::new();
     for field in header(content).fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.is(name))) {
-        found.extend(mailboxes(field.raw_value())?);
+        found.extend(mailboxes(&field, &here()).map_err(|error| SendError::Message(error.to_string()))?);
     }
     Ok(found)
 }
@@ -36,15 +35,7 @@ pub fn recipients(content: &[u8]) -> Result<Vec<Address>, SendError> {
 pub fn sender(content: &[u8]) -> Option<Address> {
     let header = header(content);
     let from = header.fields().find(|field| field.is("From"))?;
-    mailboxes(from.raw_value()).ok()?.into_iter().next()
-}
-
-fn mailboxes(value: &[u8]) -> Result<Vec<Address>, SendError> {
-    let line = [value, b"\r\n"].concat();
-    let parsed = MessageStream::new(&line).parse_address();
-    let Some(list) = parsed.as_address() else { return Ok(Vec::new()) };
-    let texts = list.iter().filter_map(|mailbox| mailbox.address());
-    texts.map(|text| address(text).map_err(|error| SendError::Message(error.to_string()))).collect()
+    mailboxes(&from, &here()).ok()?.into_iter().next()
 }
 
 /// The content with a From field where it had none, and an empty line before a body that has no header.

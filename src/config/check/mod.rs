@@ -1,5 +1,7 @@
 //! From records to the typed configuration: what keys mean together, across all files.
 
+mod clients;
+mod pickup;
 mod providers;
 mod routes;
 mod server;
@@ -10,7 +12,7 @@ use std::collections::HashMap;
 
 use super::Rate;
 use super::fault::Fault;
-use super::model::{Config, Limit, Per, Place, RouteTest, Server};
+use super::model::{Config, Limit, Per, Pickup, Place, RouteTest, Server};
 use super::raw::{Count, ProvidersFile, RoutesFile, ServerFile};
 use super::read::{Cx, Field};
 use super::tree::Spot;
@@ -99,7 +101,9 @@ fn listeners(files: &Files, server: &Server) -> Names {
     let given = files.server.as_ref().and_then(|(_, file)| file.listeners.value.as_ref()).map(|list| list.len());
     let bad = files.server.as_ref().is_some_and(|(_, file)| file.listeners.is_given()) && given.is_none();
     let lost = bad || given.is_some_and(|given| given != server.listeners.len());
-    Names::of("listener", files.server_broken || lost, server.listeners.iter().map(|one| one.name.as_str()))
+    let pickup = server.pickup.as_ref().map(|_| Pickup::LISTENER);
+    let names = server.listeners.iter().map(|one| one.name.as_str()).chain(pickup);
+    Names::of("listener", files.server_broken || lost, names)
 }
 
 /// The names of users; incomplete where some could not be read.

@@ -1,5 +1,7 @@
 //! Providers: what each transport needs, and what it takes when the file does not say.
 
+mod lmtp;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +78,15 @@ impl Subject<'_> {
         })
     }
 
+    /// Warns of a password that may travel in clear.
+    fn clear_password(&self, credentials: Option<&Credentials>, host: &str, tls: SmtpTls, cx: &mut Cx<'_>) {
+        let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if credentials.is_some() && matches!(tls, SmtpTls::None | SmtpTls::Opportunistic) && !local {
+            let fault = Fault::ClearPassword { provider: self.name.to_owned(), host: host.to_owned() };
+            cx.warning(self.raw.tls.spot(self.raw.spot()), fault);
+        }
+    }
+
     /// The API's host: `endpoint`, else the one of the region. Also the region.
     fn api(&self, us: &str, eu: &str, cx: &mut Cx<'_>) -> (String, String) {
         let region = self.raw.region.get().map_or("us", |region| region.0.as_str());
@@ -109,10 +120,11 @@ fn provider(raw: &RawProvider, name: &str, cx: &mut Cx<'_>) -> Option<Provider> 
     // Every part is judged, whatever is wrong with another.
     let limit = limit(&raw.rate, &raw.burst, &raw.per, cx);
     let breaker = breaker(raw, name, cx);
-    let api = !matches!(transport, TransportWord::Mx | TransportWord::Smtp);
+    let api = !matches!(transport, TransportWord::Mx | TransportWord::Smtp | TransportWord::Lmtp);
     let transport = match transport {
         TransportWord::Mx => Some(Transport::Mx(mx(&subject, cx))),
         TransportWord::Smtp => smtp(&subject, cx).map(Transport::Smtp),
+        TransportWord::Lmtp => lmtp::check(&subject, cx).map(Transport::Lmtp),
         TransportWord::SendGrid => {
             let (endpoint, own) = subject.api("api.sendgrid.com", "api.eu.sendgrid.com", cx);
             region = Some(own);
@@ -182,19 +194,18 @@ fn smtp(subject: &Subject<'_>, cx: &mut Cx<'_>) -> Option<SmtpSettings> {
         (SmtpTls::None | SmtpTls::Opportunistic | SmtpTls::StartTls, true) => 587,
         (SmtpTls::None | SmtpTls::Opportunistic | SmtpTls::StartTls, false) => 25,
     });
-    let credentials = raw.credentials.get().and_then(|raw| {
-        let username = raw.username.get()?.0.clone();
-        Some(Credentials { username, password: raw.password.get()?.clone() })
-    });
+    let credentials = credentials(raw);
     let ca = authority(raw, cx);
     let host = subject.need(&raw.host, "host", cx)?.0;
-    let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if credentials.is_some() && matches!(tls, SmtpTls::None | SmtpTls::Opportunistic) && !local {
-        let fault = Fault::ClearPassword { provider: subject.name.to_owned(), host: host.clone() };
-        cx.warning(raw.tls.spot(raw.spot()), fault);
-    }
+    subject.clear_password(credentials.as_ref(), &host, tls, cx);
     let source = raw.source.get().copied();
     Some(SmtpSettings { host, port, tls, credentials, ca, source, flavor: raw.flavor.get().copied() })
+}
+
+fn credentials(raw: &RawProvider) -> Option<Credentials> {
+    let raw = raw.credentials.get()?;
+    let username = raw.username.get()?.0.clone();
+    Some(Credentials { username, password: raw.password.get()?.clone() })
 }
 
 fn ses(subject: &Subject<'_>, cx: &mut Cx<'_>) -> Option<SesSettings> {

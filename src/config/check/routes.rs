@@ -313,6 +313,7 @@ fn can_encrypt(transport: &Transport) -> bool {
     match transport {
         Transport::Mx(mx) => mx.tls != MxTls::None,
         Transport::Smtp(smtp) => smtp.tls != SmtpTls::None,
+        Transport::Lmtp(lmtp) => lmtp.tls != SmtpTls::None,
         Transport::SendGrid(_) | Transport::Mailgun(_) | Transport::Ses(_) | Transport::Maildir(_) => true,
     }
 }

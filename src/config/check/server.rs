@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names};
+use super::{Files, Names, clients, pickup};
 use crate::config::fault::Fault;
-use crate::config::model::{Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, TlsFiles, User};
-use crate::config::raw::{OrNever, RawListener, RawQueue, RawTlsFiles, ServerFile, Span};
+use crate::config::model::{
+    Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings, Server,
+    ServerCertificate, TlsFiles, User,
+};
+use crate::config::raw::{OrNever, RawListener, RawQueue, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{Secret, Size};
+use crate::config::{ClientLimits, MailLimits, Secret, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,26 +24,46 @@ const MIB: u64 = 1 << 20;
 
 pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let Some((name, file)) = &files.server else {
+        let queue = queue(None, cx);
         return Server {
             hostname: hostname(cx),
             listeners: vec![usual_listener()],
-            tls: None,
+            tls: Vec::new(),
             users: Vec::new(),
-            queue: queue(None, cx),
+            pickup: pickup::check(files, &queue, cx),
+            queue,
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
+            clients: ClientLimits::default(),
         };
     };
     cx.file = name.clone();
     let users = users(file, cx);
     let log = file.log.get();
+    let queue = queue(file.queue.get(), cx);
+    let pickup = pickup::check(files, &queue, cx);
+    if let (Some(_), Some(listeners)) = (&pickup, file.listeners.get()) {
+        for name in listeners.iter().filter_map(|raw| raw.name.value.as_ref()) {
+            if name.0 == Pickup::LISTENER {
+                cx.error(name.spot, Fault::ListenerPickup);
+            }
+        }
+    }
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
         listeners: listeners(file, cx),
-        tls: file.tls.get().and_then(|tls| tls_files(tls, cx)),
+        tls: file
+            .tls
+            .get()
+            .map(|tls| &tls.0)
+            .into_iter()
+            .flatten()
+            .filter_map(|tls| certificate(&tls.certificate, &tls.key, cx))
+            .collect(),
         users,
-        queue: queue(file.queue.get(), cx),
+        queue,
+        pickup,
         nameservers: file
             .dns
             .get()
@@ -52,6 +75,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             level: log.and_then(|log| log.level.get()).map_or_else(|| "info".to_owned(), |level| level.0.clone()),
         },
         shutdown_grace: file.shutdown_grace.get().map_or(Duration::from_secs(30), |grace| grace.0),
+        clients: clients::clients(file, cx),
     }
 }
 
@@ -72,12 +96,18 @@ fn usual_listener() -> Listener {
     Listener {
         name: "default".to_owned(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
+        protocol: ListenerProtocol::Smtp,
         tls: ListenerTls::None,
+        certificate: None,
         authentication: Authentication::None,
         allow: loopback(),
         max_message_size: Size(35 * MIB),
         max_connections: 1000,
         max_recipients: 1000,
+        max_errors: 20,
+        limits: MailLimits::default(),
+        client_limits: MailLimits::default(),
+        proxy_protocol: Vec::new(),
     }
 }
 
@@ -103,15 +133,22 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             cx.error(raw.address.spot(raw.spot()), Fault::AddressTaken { listener: name.clone(), address, other });
         }
         let usual = usual_listener();
+        let (limits, client_limits) = clients::of_listener(raw, cx);
         let listener = Listener {
             name,
             address,
+            protocol: raw.protocol.or(ListenerProtocol::Smtp),
             tls: raw.tls.or(ListenerTls::None),
+            certificate: own_certificate(raw, cx),
             authentication: raw.authentication.or(Authentication::None),
             allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().map(|net| net.value).collect()),
             max_message_size: raw.max_message_size.or(usual.max_message_size),
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
+            max_errors: raw.max_errors.get().map_or(usual.max_errors, |most| most.to_u32()),
+            limits,
+            client_limits,
+            proxy_protocol: raw.proxy_protocol.get().into_iter().flatten().map(|net| net.value).collect(),
         };
         judge(file, raw, &listener, cx);
         listeners.push(listener);
@@ -132,15 +169,26 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     if listener.max_message_size.0 == 0 {
         cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
     }
-    if listener.tls != ListenerTls::None && !file.tls.is_given() {
-        cx.error(raw.tls.spot(raw.spot()), Fault::NoCertificate { listener: named() });
+    if listener.protocol == ListenerProtocol::Lmtp && listener.address.port() == 25 {
+        cx.error(raw.address.spot(raw.spot()), Fault::LmtpPort { what: format!("listener '{}'", listener.name) });
+    }
+    let own = raw.certificate.is_given() || raw.key.is_given();
+    if listener.tls != ListenerTls::None && !file.tls.is_given() && !own {
+        cx.warning(raw.tls.spot(raw.spot()), Fault::SelfSigned { listener: named() });
+    }
+    if listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some() && own {
+        cx.warning(raw.certificate.spot(raw.spot()), Fault::IdleCertificate { listener: named() });
     }
     let signs_in = listener.authentication != Authentication::None;
     let no_users = !file.users.is_given() || file.users.get().is_some_and(Vec::is_empty);
     if signs_in && no_users {
         cx.error(raw.authentication.spot(raw.spot()), Fault::NoUsers { listener: named() });
     }
-    if listener.address.ip().to_canonical().is_loopback() {
+    if covers_the_internet(&listener.proxy_protocol) {
+        cx.error(raw.proxy_protocol.spot(raw.spot()), Fault::AnyBalancer { listener: named() });
+    }
+    // Whom a balancer on this host brings is not on this host.
+    if listener.address.ip().to_canonical().is_loopback() && listener.proxy_protocol.is_empty() {
         return;
     }
     let address = listener.address.to_string();
@@ -192,7 +240,9 @@ fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
         if !names.add(&name.value, name.spot, cx) {
             continue;
         }
+        let limits = clients::of_user(raw, cx);
         users.push(User {
+            limits,
             name: name.value.clone(),
             password: raw.password.get().map_or_else(|| Secret::new(String::new()), |hash| hash.0.clone()),
             senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
@@ -201,10 +251,22 @@ fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
     users
 }
 
-fn tls_files(raw: &RawTlsFiles, cx: &mut Cx<'_>) -> Option<TlsFiles> {
-    let certificate = readable(&raw.certificate, cx);
-    let key = readable(&raw.key, cx);
-    Some(TlsFiles { certificate: certificate?, key: key? })
+fn certificate(certificate: &Field<PathBuf>, key: &Field<PathBuf>, cx: &mut Cx<'_>) -> Option<ServerCertificate> {
+    let files = (readable(certificate, cx), readable(key, cx));
+    let place = |field: &Field<PathBuf>| field.value.as_ref().map(|at| cx.place(at.spot));
+    let (certificate_place, key_place) = (place(certificate)?, place(key)?);
+    Some(ServerCertificate { files: TlsFiles { certificate: files.0?, key: files.1? }, certificate_place, key_place })
+}
+
+fn own_certificate(raw: &RawListener, cx: &mut Cx<'_>) -> Option<ServerCertificate> {
+    match (raw.certificate.key, raw.key.key) {
+        (Some(_), Some(_)) => certificate(&raw.certificate, &raw.key, cx),
+        (Some(spot), None) | (None, Some(spot)) => {
+            cx.error(spot, Fault::HalfCertificate);
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 /// The path of a file that must be there.
@@ -222,6 +284,9 @@ fn queue(raw: Option<&RawQueue>, cx: &mut Cx<'_>) -> QueueSettings {
     let usual_retry = || vec![MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR];
     let span = |field: &Field<Span>| field.get().map(|span| span.0);
     let expire = raw.and_then(|raw| span(&raw.expire)).unwrap_or(5 * 24 * HOUR);
+    if let Some(raw) = raw.filter(|raw| raw.max_size.get().is_some_and(|size| size.0 == 0)) {
+        cx.error(raw.max_size.spot(raw.spot()), Fault::ZeroSize);
+    }
     // Given by the user, it is judged; the usual one gives way to a short `expire`.
     let given: Option<&OrNever> = raw.and_then(|raw| raw.warn_after.get());
     let warn_after = match given {
@@ -241,6 +306,8 @@ fn queue(raw: Option<&RawQueue>, cx: &mut Cx<'_>) -> QueueSettings {
         expire,
         warn_after,
         min_free: raw.and_then(|raw| raw.min_free.get()).copied().unwrap_or(Size(64 * MIB)),
+        max_messages: raw.and_then(|raw| raw.max_messages.get()).map_or(10_000_000, |most| most.0),
+        max_size: raw.and_then(|raw| raw.max_size.get()).copied(),
     }
 }
 

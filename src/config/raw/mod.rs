@@ -3,6 +3,7 @@
 
 mod host;
 mod number;
+mod pickup;
 mod providers;
 mod routes;
 mod scalar;
@@ -11,6 +12,7 @@ mod server;
 
 pub(super) use host::*;
 pub(super) use number::*;
+pub(super) use pickup::*;
 pub(super) use providers::*;
 pub(super) use routes::*;
 pub(super) use scalar::*;

@@ -23,7 +23,7 @@ record! {
     struct RawProvider {
         /// Unique; routes name it in their chains.
         need "name" name: Name,
-        /// How it works: mx, smtp, sendgrid, mailgun, ses or maildir.
+        /// How it works: mx, smtp, lmtp, sendgrid, mailgun, ses or maildir.
         need "transport" transport: TransportWord,
         /// Where its data stays: what a route's residency asks for. sendgrid, mailgun: us (default) or eu; ses: the AWS region.
         may "region" region: Name,
@@ -41,19 +41,21 @@ record! {
         may "breaker" breaker: RawBreaker,
         /// One duration for all, or one for each step.
         may "timeout" timeout: RawTimeout,
-        /// mx: none, opportunistic (default), require or verify. smtp: none, opportunistic, starttls or implicit.
+        /// mx: none, opportunistic (default), require or verify. smtp, lmtp: none, opportunistic, starttls or implicit.
         may "tls" tls: TlsWord,
-        /// smtp: the smart host.
+        /// smtp: the smart host. lmtp: the server.
         may "host" host: Host,
-        /// smtp: default 25, with credentials 587, with implicit TLS 465. mx: default 25.
+        /// smtp: default 25, with credentials 587, with implicit TLS 465. mx: default 25. lmtp: default 24.
         may "port" port: Port,
-        /// smtp: user name and password of AUTH.
+        /// lmtp: a Unix socket, in place of host.
+        may "socket" socket: PathBuf,
+        /// smtp, lmtp: user name and password of AUTH.
         may "credentials" credentials: RawCredentials,
         /// smtp: whose reply texts mean provider trouble: sendgrid, mailgun or ses.
         may "flavor" flavor: Flavor,
-        /// mx, smtp: a PEM file of certificates that are trusted beside the system's.
+        /// mx, smtp, lmtp: a PEM file of certificates that are trusted beside the system's.
         may "ca" ca: PathBuf,
-        /// mx, smtp: the IP address that connections come from.
+        /// mx, smtp, lmtp: the IP address that connections come from.
         may "source" source: IpAddr,
         /// mx: connections to one destination at one time. Default: 10.
         may "destination_concurrency" destination_concurrency: Count,
@@ -120,6 +122,7 @@ record! {
 pub(in crate::config) enum TransportWord {
     Mx,
     Smtp,
+    Lmtp,
     SendGrid,
     Mailgun,
     Ses,
@@ -130,21 +133,24 @@ words! {
     TransportWord {
         "mx" => TransportWord::Mx,
         "smtp" => TransportWord::Smtp,
+        "lmtp" => TransportWord::Lmtp,
         "sendgrid" => TransportWord::SendGrid,
         "mailgun" => TransportWord::Mailgun,
         "ses" => TransportWord::Ses,
         "maildir" => TransportWord::Maildir,
     }
-    later ["lmtp", "pipe", "graph", "webhook"]
+    later ["pipe", "graph", "webhook"]
 }
 
 impl TransportWord {
-    pub const ALL: [Self; 6] = [Self::Mx, Self::Smtp, Self::SendGrid, Self::Mailgun, Self::Ses, Self::Maildir];
+    pub const ALL: [Self; 7] =
+        [Self::Mx, Self::Smtp, Self::Lmtp, Self::SendGrid, Self::Mailgun, Self::Ses, Self::Maildir];
 
     pub fn word(self) -> &'static str {
         match self {
             Self::Mx => "mx",
             Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
             Self::SendGrid => "sendgrid",
             Self::Mailgun => "mailgun",
             Self::Ses => "ses",
@@ -157,6 +163,7 @@ impl TransportWord {
         match self {
             Self::Mx => &["tls", "port", "ca", "source", "destination_concurrency"],
             Self::Smtp => &["tls", "host", "port", "credentials", "flavor", "ca", "source"],
+            Self::Lmtp => &["tls", "host", "port", "socket", "credentials", "ca", "source"],
             Self::SendGrid => &["api_key", "endpoint"],
             Self::Mailgun => &["api_key", "endpoint", "domain"],
             Self::Ses => &["endpoint", "access_key_id", "secret_access_key", "configuration_set"],
@@ -167,7 +174,8 @@ impl TransportWord {
     /// The keys that it cannot do without.
     pub fn needed_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Mx => &[],
+            // One of `host` and `socket`, which is judged by itself.
+            Self::Mx | Self::Lmtp => &[],
             Self::Smtp => &["host"],
             Self::SendGrid => &["api_key"],
             Self::Mailgun => &["api_key", "domain"],
@@ -191,6 +199,7 @@ impl RawProvider {
             ("tls", at(&self.tls)),
             ("host", at(&self.host)),
             ("port", at(&self.port)),
+            ("socket", at(&self.socket)),
             ("credentials", at(&self.credentials)),
             ("flavor", at(&self.flavor)),
             ("ca", at(&self.ca)),
@@ -209,7 +218,7 @@ impl RawProvider {
     }
 }
 
-/// The TLS of `mx` and `smtp`; which words go with which is judged when both are known.
+/// The TLS of `mx`, `smtp` and `lmtp`; which words go with which is judged when both are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum TlsWord {
     None,

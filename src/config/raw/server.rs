@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, Span};
+use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, Span};
 use crate::config::read::{List, OneOrMany, record, words};
-use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
+use crate::config::{AddressPattern, Authentication, ListenerProtocol, ListenerTls, LogFormat, Rate, Size};
 use crate::mail::Domain;
 
 record! {
@@ -17,20 +17,36 @@ record! {
         may "hostname" hostname: Domain,
         /// Addresses that accept SMTP. Default: 127.0.0.1:2525.
         may "listeners" listeners: List<RawListener>,
-        /// The certificate of all listeners that speak TLS.
-        may "tls" tls: RawTlsFiles,
+        /// The certificates of the listeners that speak TLS: one, or a list of which a client gets the one that bears the name
+        /// that it asks for, else the first. Default: one that the relay makes itself.
+        may "tls" tls: OneOrMany<RawTlsFiles>,
         /// Who may sign in.
         may "users" users: List<RawUser>,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
+        /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
+        may "pickup" pickup: RawPickup,
         /// Name resolution.
         may "dns" dns: RawDns,
         /// The log.
         may "log" log: RawLog,
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
         may "shutdown_grace" shutdown_grace: Pause,
+        /// Connections of clients at one time, of all listeners together. Default: 10000.
+        may "max_connections" max_connections: Count,
+        /// Connections of one client at one time: an IPv4 address, or an IPv6 /64. Default: 100.
+        may "max_connections_per_client" max_connections_per_client: Count,
+        /// How fast one client may connect. Default: 100/s.
+        may "connection_rate" connection_rate: Rate,
+        /// Networks whose connections are not limited by client, and whose errors are answered without delay. Default:
+        /// loopback, and what the listener allows.
+        may "exempt_clients" exempt_clients: List<IpNet>,
+        /// Content on its way in that is held in memory; with more of it, new mail is put off with 452. Default: 256MiB.
+        may "max_content_memory" max_content_memory: Size,
+        /// How long clients may take.
+        may "timeout" timeout: RawClientTimeouts,
     }
-    later ["admin", "pickup", "audit", "inspect", "dkim", "metrics"]
+    later ["admin", "audit", "inspect", "dkim", "metrics"]
 }
 
 record! {
@@ -40,8 +56,14 @@ record! {
         need "name" name: Name,
         /// IP address and port: 127.0.0.1:2525, [::]:25.
         need "address" address: SocketAddr,
+        /// smtp or lmtp. Default: smtp.
+        may "protocol" protocol: ListenerProtocol,
         /// none, starttls or implicit. Default: none.
         may "tls" tls: ListenerTls,
+        /// Its own certificate chain, instead of the server's `tls`.
+        may "certificate" certificate: PathBuf,
+        /// The key of its own certificate.
+        may "key" key: PathBuf,
         /// none, optional or required. Default: none.
         may "authentication" authentication: Authentication,
         /// Networks that may relay without authentication. Default: loopback alone.
@@ -52,8 +74,24 @@ record! {
         may "max_connections" max_connections: Count,
         /// Recipients of one transaction. Default: 1000.
         may "max_recipients" max_recipients: Int<1, 100_000>,
+        /// Errors of one session, failed logins counting five, after which it is ended. Default: 20.
+        may "max_errors" max_errors: Count,
+        /// How many messages may come in: 100/s. Default: any number.
+        may "rate" rate: Rate,
+        /// How many of them may come at once after a rest. Default: as many as the rate names.
+        may "burst" burst: Count,
+        /// How many recipients may come in.
+        may "recipient_rate" recipient_rate: Rate,
+        /// The same for each client by itself: an IPv4 address, or an IPv6 /64.
+        may "client_rate" client_rate: Rate,
+        /// Messages of one client that may come at once after a rest. Default: as many as the rate names.
+        may "client_burst" client_burst: Count,
+        /// How many recipients each client may give.
+        may "client_recipient_rate" client_recipient_rate: Rate,
+        /// Balancers that say in a PROXY header (version 1 or 2) whom they bring, and must. Default: none.
+        may "proxy_protocol" proxy_protocol: List<IpNet>,
     }
-    later ["protocol", "lmtp", "proxy_protocol", "rate", "inspect"]
+    later ["inspect"]
 }
 
 record! {
@@ -76,8 +114,14 @@ record! {
         need "password" password: PasswordHash,
         /// Addresses that the user may send from. Default: any.
         may "senders" senders: List<AddressPattern>,
+        /// How many messages the user may send: 20/s. Default: any number.
+        may "rate" rate: Rate,
+        /// How many of them may come at once after a rest. Default: as many as the rate names.
+        may "burst" burst: Count,
+        /// How many recipients the user may send to.
+        may "recipient_rate" recipient_rate: Rate,
     }
-    later ["rate", "burst", "quota"]
+    later ["quota"]
 }
 
 record! {
@@ -93,8 +137,27 @@ record! {
         may "warn_after" warn_after: OrNever,
         /// With less free disk than this, new mail is put off with 452. Default: 64MiB.
         may "min_free" min_free: Size,
+        /// With so many messages in the queue, new mail is put off with 452. Default: 10000000.
+        may "max_messages" max_messages: Int<1, 1_000_000_000>,
+        /// With so much content in the queue, new mail is put off with 452. Default: what the disk holds.
+        may "max_size" max_size: Size,
     }
     later ["url"]
+}
+
+record! {
+    /// How long clients may take.
+    struct RawClientTimeouts {
+        /// For the next command, since the last reply. Default: 5m.
+        may "command" command: Span,
+        /// Between two pieces of content. Default: 5m.
+        may "content" content: Span,
+        /// For the whole content of a message. Default: 30m.
+        may "message" message: Span,
+        /// For a session, since it began or has last sent a message. Default: 1h.
+        may "session" session: Span,
+    }
+    later []
 }
 
 record! {
@@ -115,6 +178,14 @@ record! {
         may "level" level: LogLevel,
     }
     later ["file"]
+}
+
+words! {
+    ListenerProtocol {
+        "smtp" => ListenerProtocol::Smtp,
+        "lmtp" => ListenerProtocol::Lmtp,
+    }
+    later []
 }
 
 words! {

@@ -21,7 +21,13 @@ use crate::transport::Transport;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_real_queue_is_emptied_across_an_outage_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let options = QueueOptions { path: folder.path().join("queue.redb"), min_free: Size(0), cache: 8 << 20 };
+    let options = QueueOptions {
+        path: folder.path().join("queue.redb"),
+        min_free: Size(0),
+        max_messages: u64::MAX,
+        max_size: None,
+        cache: 8 << 20,
+    };
     let queue = Queue::open(options).unwrap();
     let (clock, mids) = (Clock::system(), Arc::new(MidSource::default()));
     let route = Arc::new(deliver("all", &[&[("a", 1)], &[("b", 1)]]));

@@ -39,8 +39,8 @@ async fn content_is_refused_for_what_is_in_it() {
     let relay = Relay::start(listener()).await;
     let mut client = relay.client().await;
     for (content, code) in [
-        (format!("{}\r\n", "Received: x\r\n".repeat(50)), "554 5.4.6"),
-        (format!("{}\r\n", "Received: x\r\n".repeat(49)), "250 2.0.0"),
+        (format!("{}\r\n", "Received: x\r\n".repeat(100)), "554 5.4.6"),
+        (format!("{}\r\n", "Received: x\r\n".repeat(99)), "250 2.0.0"),
         (format!("A: {}\r\n\r\n", "x".repeat(1024 * 1024)), "552 5.3.4"),
         (format!("A: b\r\n\r\n{}\r\n", "x".repeat(4 * 1024 * 1024)), "552 5.3.4"),
         ("A: \0\r\n\r\n".to_owned(), "550 5.6.0"),
@@ -55,10 +55,12 @@ async fn content_is_refused_for_what_is_in_it() {
 
 #[tokio::test]
 async fn a_queue_that_cannot_take_mail_is_told() {
-    let full = Relay::with(listener(), Size(u64::MAX)).await;
+    let mut server = server();
+    server.queue.min_free = Size(u64::MAX);
+    let full = Relay::with(listener(), &server).await;
     let mut client = full.client().await;
-    client.codes(envelope(&["x"]), 4).await;
-    assert_eq!(client.codes("A: b\r\n\r\n.\r\n", 1).await, "452 4.3.1");
+    // Before the content comes.
+    assert_eq!(client.codes(ENVELOPE, 3).await, "250, 452 4.3.1, 503 5.5.1");
     assert_eq!(client.codes("NOOP\r\n", 1).await, "250 2.0.0");
 
     let closed = Relay::start(listener()).await;

@@ -65,8 +65,36 @@ async fn what_is_no_handshake_ends_the_connection() {
     assert!(!rest.starts_with(b"2") && !rest.starts_with(b"5"), "{rest:?}");
 }
 
+/// It always has one; were it not so, nothing that is to be under TLS goes in clear.
 #[tokio::test]
-async fn a_listener_without_its_certificate_does_not_start() {
-    let error = bind(Listener { tls: ListenerTls::StartTls, ..listener() }, None).unwrap_err().to_string();
-    assert!(error.contains("'apps'") && error.contains("certificate"), "{error}");
+async fn without_a_certificate_nothing_is_offered_and_nobody_taken() {
+    for (tls, greeting) in [(ListenerTls::StartTls, "220 relay.example ESMTP waypost\r\n"), (ListenerTls::Implicit, "")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let bound = bind(Listener { tls, ..listener() }, None).unwrap();
+        let (address, token) = (bound.address().unwrap(), CancellationToken::new());
+        let served =
+            tokio::spawn(bound.serve(Arc::new(deps(folder.path(), &server())), token.clone(), TaskTracker::new()));
+        let mut client = Client::new(TcpStream::connect(address).await.unwrap());
+        assert_eq!(client.reply().await, greeting);
+        if !greeting.is_empty() {
+            assert!(!client.ask("EHLO me\r\n", 1).await[0].contains("STARTTLS"));
+        }
+        token.cancel();
+        served.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tls_from_the_start_behind_a_balancer() {
+    let proxy_protocol = vec!["127.0.0.1/32".parse().unwrap()];
+    let allow = vec!["192.0.2.0/24".parse().unwrap()];
+    let relay = Relay::start(Listener { tls: ListenerTls::Implicit, proxy_protocol, allow, ..listener() }).await;
+    for header in ["PROXY TCP4 192.0.2.7 10.0.0.5 56324 465\r\n", "PROXY TCP4 198.51.100.1 10.0.0.5 5 465\r\n"] {
+        let mut stream = TcpStream::connect(relay.address).await.unwrap();
+        stream.write_all(header.as_bytes()).await.unwrap();
+        let mut client = Client::new(secured(&relay, stream).await);
+        let last = if header.contains("192.0.2.7") { "250 2.1.5" } else { "550 5.7.1" };
+        assert_eq!(client.codes(ENVELOPE, 4).await, format!("220, 250, 250 2.1.0, {last}"));
+    }
 }

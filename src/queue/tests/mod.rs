@@ -7,6 +7,7 @@ mod every;
 mod file;
 mod full;
 mod journal;
+mod load;
 mod model;
 mod spool;
 mod young;
@@ -106,7 +107,7 @@ fn done(claim: &Claim) -> Settled {
 }
 
 fn options(path: PathBuf) -> QueueOptions {
-    QueueOptions { path, min_free: Size(0), cache: 8 << 20 }
+    QueueOptions { path, min_free: Size(0), max_messages: u64::MAX, max_size: None, cache: 8 << 20 }
 }
 
 /// A queue on a disk of the test's.
@@ -126,5 +127,14 @@ fn with_probe(disk: &disk::Disk, probe: Probe, min_free: u64) -> Result<Queue, Q
         probe_every: Duration::ZERO,
         pause: Duration::from_millis(1),
     };
-    Queue::start(&QueueOptions { path: PathBuf::from("test.redb"), min_free: Size(min_free), cache: 0 }, parts)
+    Queue::start(
+        &QueueOptions {
+            path: PathBuf::from("test.redb"),
+            min_free: Size(min_free),
+            max_messages: u64::MAX,
+            max_size: None,
+            cache: 0,
+        },
+        parts,
+    )
 }

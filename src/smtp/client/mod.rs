@@ -6,6 +6,7 @@
 //! - octets that came before TLS are dropped (RFC 3207, 4.2), and what was offered then is forgotten;
 //! - a password goes out only under TLS, or where the settings say that clear is safe;
 //! - the content is sent only where the server took a recipient (RFC 5321, 3.3; RFC 2920, 3.1);
+//! - LMTP's replies to the content are each one recipient's, in the order of RCPT (RFC 2033, 4.2);
 //! - each recipient of a transaction gets exactly one verdict, in the order given; a verdict of `Unanswered` means that
 //!   the final dot may have left, any other that what it says is certain.
 
@@ -73,6 +74,8 @@ pub enum Action {
 pub struct Settings {
     /// The name given in EHLO.
     pub hostname: Domain,
+    /// RFC 2033: LHLO, and a reply to the content for each recipient that was taken.
+    pub lmtp: bool,
     pub starttls: StartTls,
     /// TLS is up from the start.
     pub secured: bool,
@@ -314,7 +317,14 @@ impl Client {
             Ok(None) => {}
             Ok(Some(reply)) if reply.is_transient() || reply.is_permanent() => {
                 if let State::SendingContent(mut running) = self.take() {
-                    running.decide_rest(&Verdict::Replied(Step::Content, reply));
+                    if self.settings.lmtp {
+                        // One recipient's; the others do not get theirs.
+                        running.decide_next(Verdict::Replied(Step::Content, reply));
+                        let how = Break::Closed;
+                        running.decide_rest(&Verdict::Lost(Failure::Broken { step: Step::Content, how }));
+                    } else {
+                        running.decide_rest(&Verdict::Replied(Step::Content, reply));
+                    }
                     out.extend([Action::Finished(running.verdicts()), Action::Close]);
                 }
             }
@@ -385,6 +395,10 @@ impl Client {
                 self.state = State::SendingContent(running);
             }
             // DATA was taken although no recipient was (RFC 2920, 3.1).
+            // LMTP has no reply for a dot behind no recipients (RFC 2033, 4.2): nothing more can be told apart here.
+            Ok(Next::LoneDot) if self.settings.lmtp => {
+                out.extend([Action::Finished(running.verdicts()), Action::Close]);
+            }
             Ok(Next::LoneDot) => {
                 out.push(Action::Send(Bytes::from_static(b".\r\n")));
                 self.state = State::ExpectEnvelope(running);
@@ -408,7 +422,16 @@ impl Client {
             return self.senseless(reply, out);
         }
         let closing = reply.code == 421;
-        running.decide_rest(&Verdict::Replied(Step::Content, reply));
+        let verdict = Verdict::Replied(Step::Content, reply);
+        if self.settings.lmtp && !closing {
+            running.decide_next(verdict);
+            if !running.is_decided() {
+                self.state = State::ExpectFinal(running);
+                return;
+            }
+        } else {
+            running.decide_rest(&verdict);
+        }
         out.push(Action::Finished(running.verdicts()));
         if closing {
             out.push(Action::Close);

@@ -35,12 +35,16 @@ impl fmt::Debug for Auth {
 impl Client {
     pub(super) fn greeting(&mut self, reply: Reply, out: &mut Vec<Action>) {
         if reply.is_positive() {
-            self.hello("EHLO", State::ExpectEhlo, out);
+            self.extended_hello(out);
         } else if reply.is_intermediate() {
             self.senseless(reply, out);
         } else {
             self.fail(Failure::Refused(Step::Greeting, reply), out);
         }
+    }
+
+    fn extended_hello(&mut self, out: &mut Vec<Action>) {
+        self.hello(if self.settings.lmtp { "LHLO" } else { "EHLO" }, State::ExpectEhlo, out);
     }
 
     fn hello(&mut self, verb: &str, state: State, out: &mut Vec<Action>) {
@@ -52,7 +56,7 @@ impl Client {
         if reply.is_positive() {
             self.offered = Capabilities::of(&reply);
             self.after_hello(out);
-        } else if reply.is_permanent() {
+        } else if reply.is_permanent() && !self.settings.lmtp {
             // The server knows no extensions, or none for us (RFC 5321, 3.2).
             self.hello("HELO", State::ExpectHelo, out);
         } else if reply.is_intermediate() {
@@ -106,7 +110,7 @@ impl Client {
         self.settings.secured = true;
         // RFC 3207, 4.2: what was learned before is forgotten.
         self.offered = Capabilities::default();
-        self.hello("EHLO", State::ExpectEhlo, out);
+        self.extended_hello(out);
     }
 
     fn login(&mut self, out: &mut Vec<Action>) {

@@ -9,6 +9,7 @@ use crate::mail::{BodyKind, DsnRequest, Notify, Orcpt, Origin, Ret, Timestamp};
 fn settings() -> Settings {
     Settings {
         hostname: "relay.example".parse().unwrap(),
+        lmtp: false,
         starttls: StartTls::Never,
         secured: false,
         login: None,
@@ -352,6 +353,7 @@ fn parameters_are_those_that_the_server_offers() {
     full.recipients[0].notify = Some(Notify { success: true, failure: true, delay: false });
     full.recipients[0].orcpt = Some(Orcpt { kind: "rfc822".to_owned(), address: "o=x@b.example".to_owned() });
     full.recipients[1].notify = Some(Notify::default());
+    full.recipients[1].orcpt = Some(Orcpt { kind: "utf-8".to_owned(), address: "ü+x@b.example".to_owned() });
     check(
         &settings(),
         &full,
@@ -360,7 +362,7 @@ fn parameters_are_those_that_the_server_offers() {
             "EHLO relay.example",
             "MAIL FROM:<s@a.example> SIZE=100 BODY=8BITMIME RET=HDRS ENVID=a+2Bb",
             "RCPT TO:<a@b.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;o+3Dx@b.example",
-            "RCPT TO:<c@b.example> NOTIFY=NEVER",
+            r"RCPT TO:<c@b.example> NOTIFY=NEVER ORCPT=utf-8;\x{FC}\x{2B}x@b.example",
             "DATA",
         ],
     );
@@ -480,4 +482,65 @@ proptest! {
         client.step(Input::Octets(&mut BytesMut::from(OPEN)), &mut out);
         client.step(Input::Octets(&mut BytesMut::from(&octets[..])), &mut out);
     }
+}
+
+/// A session of LMTP to three recipients, up to the content.
+fn lmtp(server: &str, after: &[&str]) {
+    let sent = [
+        "LHLO relay.example",
+        "MAIL FROM:<s@a.example>",
+        "RCPT TO:<a@b.example>",
+        "RCPT TO:<c@b.example>",
+        "RCPT TO:<d@b.example>",
+        "DATA",
+    ];
+    check(
+        &Settings { lmtp: true, ..settings() },
+        &envelope(&["a@b.example", "c@b.example", "d@b.example"]),
+        &format!("{OPEN}{server}"),
+        &[&sent, after].concat(),
+    );
+}
+
+/// RFC 2033, 4.2.
+#[test]
+fn lmtp_has_a_reply_for_each_recipient() {
+    for (server, after) in [
+        (
+            "250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n552 5.2.2 full\r\n250 saved\r\n",
+            &["(content)", "= the content: 552", "= RCPT: 550", "= the content: 250", "(ready)"][..],
+        ),
+        (
+            "250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 saved\r\n<end>",
+            &[
+                "(content)",
+                "= the content: 250",
+                "= unanswered: the server closed the connection (at the content)",
+                "= unanswered: the server closed the connection (at the content)",
+                "(close)",
+            ],
+        ),
+        (
+            "250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 saved\r\n421 closing\r\n",
+            &["(content)", "= the content: 250", "= the content: 421", "= the content: 421", "(close)"],
+        ),
+        (
+            "250 ok\r\n550 no\r\n550 no\r\n550 no\r\n503 none\r\n250 ok\r\n",
+            &["= RCPT: 550", "= RCPT: 550", "= RCPT: 550", "RSET", "(ready)"],
+        ),
+        // Nobody would answer the dot.
+        (
+            "250 ok\r\n550 no\r\n550 no\r\n550 no\r\n354 go\r\n",
+            &["= RCPT: 550", "= RCPT: 550", "= RCPT: 550", "(close)"],
+        ),
+    ] {
+        lmtp(server, after);
+    }
+    // An SMTP server: there is no way back to EHLO.
+    check(
+        &Settings { lmtp: true, ..settings() },
+        &envelope(&["a@b.example"]),
+        "220 mx ESMTP\r\n500 what\r\n",
+        &["LHLO relay.example", "failed: EHLO was refused: 500 what", "(close)"],
+    );
 }

@@ -151,6 +151,13 @@ impl Running {
         }
     }
 
+    /// The first recipient that was taken and has no verdict gets this one.
+    pub(super) fn decide_next(&mut self, verdict: Verdict) {
+        if let Some(state) = self.recipients.iter_mut().find(|state| matches!(state, State::Taken)) {
+            *state = State::Decided(verdict);
+        }
+    }
+
     pub(super) fn verdicts(self) -> Vec<Verdict> {
         let lost = || Verdict::Lost(Failure::Broken { step: Step::Mail, how: Break::Closed });
         let verdict = |state| match state {
@@ -202,7 +209,10 @@ fn rcpt(recipient: &Recipient, offered: &Capabilities) -> Bytes {
             let _ = write!(line, " NOTIFY={}", if asked.is_empty() { "NEVER".to_owned() } else { asked.join(",") });
         }
         if let Some(orcpt) = &recipient.orcpt {
-            let _ = write!(line, " ORCPT={};{}", orcpt.kind, xtext::encode(&orcpt.address));
+            // RFC 6533, section 3: an address beyond ASCII has a form of its own, which every hop can carry.
+            let ascii = orcpt.address.is_ascii();
+            let address = if ascii { xtext::encode(&orcpt.address) } else { xtext::seven_bit(&orcpt.address) };
+            let _ = write!(line, " ORCPT={};{address}", orcpt.kind);
         }
     }
     line.push_str("\r\n");

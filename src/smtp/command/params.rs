@@ -53,11 +53,11 @@ pub(super) fn mail(text: &str) -> Result<MailParams, Fault> {
                 });
             }
             "ENVID" => {
-                let envid = value.filter(|v| (1..=MOST_ENVID).contains(&v.len())).and_then(xtext::decode);
+                let envid = value.filter(|v| (1..=MOST_ENVID).contains(&v.len())).and_then(ascii);
                 params.dsn.envid = Some(envid.ok_or_else(wrong)?);
             }
             // Who the first hop says the sender is. Only a trusted peer's word would count, and nothing here uses it.
-            "AUTH" => drop(value.and_then(xtext::decode).ok_or_else(wrong)?),
+            "AUTH" => drop(value.and_then(ascii).ok_or_else(wrong)?),
             _ => return Err(Fault::UnknownParameter(keyword.to_owned())),
         }
         Ok(())
@@ -115,16 +115,18 @@ fn notify(value: &str) -> Option<Notify> {
     Some(notify)
 }
 
+/// xtext that stands for printable ASCII, as these parameters have it (RFC 3461, 4.2 and 4.4; RFC 4954, section 5).
+fn ascii(value: &str) -> Option<String> {
+    xtext::decode(value).filter(|text| text.is_ascii())
+}
+
 /// `type;address`, the address as xtext (RFC 3461, 4.2). One of type `utf-8` may be UTF-8 as it stands (RFC 6533,
 /// section 3).
 fn orcpt(value: &str) -> Option<Orcpt> {
     let (kind, address) = value.split_once(';').filter(|_| value.len() <= MOST_ORCPT)?;
     let is_atom = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let address = if kind.eq_ignore_ascii_case("utf-8") && !address.is_ascii() {
-        address.to_owned()
-    } else {
-        xtext::decode(address)?
-    };
+    let address =
+        if kind.eq_ignore_ascii_case("utf-8") && !address.is_ascii() { address.to_owned() } else { ascii(address)? };
     (is_atom && !address.is_empty()).then(|| Orcpt { kind: kind.to_owned(), address })
 }
 
@@ -152,6 +154,9 @@ mod tests {
             ("RET=ALL", wrong("RET")),
             ("ENVID=", wrong("ENVID")),
             ("ENVID=+0D", wrong("ENVID")),
+            ("ENVID=x+0D+0ABcc:+20y", wrong("ENVID")),
+            ("ENVID=+C3+BC", wrong("ENVID")),
+            ("AUTH=a+0D+0AX:y", wrong("AUTH")),
             (&format!("ENVID={}", "a".repeat(101)), wrong("ENVID")),
             ("AUTH", wrong("AUTH")),
             ("NOTIFY=NEVER", Fault::UnknownParameter("NOTIFY".into())),
@@ -180,6 +185,8 @@ mod tests {
             "ORCPT=rfc822;ü@b",
             "ORCPT=rf c;a",
             "ORCPT=rfc822;+0A",
+            "ORCPT=rfc822;+C3+BC@b",
+            "ORCPT=utf-8;+0D+0ATo:+20x",
             &format!("ORCPT=rfc822;{}", "a".repeat(500)),
             "NOTIFY=NEVER NOTIFY=NEVER",
             "SIZE=1",

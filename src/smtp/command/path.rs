@@ -1,7 +1,7 @@
 //! Paths of MAIL and RCPT (RFC 5321, 4.1.2), read with the tolerance that clients need.
 
 use super::Fault;
-use crate::mail::{Address, AddressError};
+use crate::mail::{Address, AddressError, Domain};
 
 /// What stands between the angle brackets, and what follows them.
 pub(super) struct Split<'a> {
@@ -29,7 +29,7 @@ pub(super) fn split<'a>(argument: &'a str, keyword: &'static str, usage: &'stati
     if !(rest.is_empty() || rest.starts_with(is_space)) || (path.is_empty() && !after.starts_with('<')) {
         return Err(Fault::Arguments(usage));
     }
-    Ok(Split { path: without_route(path), rest })
+    Ok(Split { path: without_route(path).ok_or(Fault::Arguments(usage))?, rest })
 }
 
 /// What commands may hold of it; other white space, such as U+00A0, is part of a local part (RFC 6531, 3.3).
@@ -42,21 +42,24 @@ pub(super) fn mailbox(path: &str) -> Result<Address, AddressError> {
     path.parse()
 }
 
-/// Source routes (`@a,@b:user@c`) are read over and not used (RFC 5321, appendix C).
-fn without_route(path: &str) -> &str {
+/// Source routes (`@a,@b:user@c`) are read over and not used (RFC 5321, appendix C). One that is not made of domains is
+/// refused: what looks like a route to this host may be read as something else by the next one.
+fn without_route(path: &str) -> Option<&str> {
     if !path.starts_with('@') {
-        return path;
+        return Some(path);
     }
     let mut bracket = false;
-    for (at, c) in path.char_indices() {
+    let end = path.char_indices().find_map(|(at, c)| {
         match c {
             '[' => bracket = true,
             ']' => bracket = false,
-            ':' if !bracket => return &path[at + 1..],
+            ':' if !bracket => return Some(at),
             _ => {}
         }
-    }
-    path
+        None
+    })?;
+    let hop = |hop: &str| hop.trim_ascii().strip_prefix('@').is_some_and(|domain| domain.parse::<Domain>().is_ok());
+    path[..end].split(',').all(hop).then(|| &path[end + 1..])
 }
 
 /// Where the first character lies that `wanted` holds for, quoted strings (RFC 5321, 4.1.2) left out.

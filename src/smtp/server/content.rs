@@ -108,6 +108,10 @@ impl Session {
                 if chunk.last {
                     chunks.end(out);
                 }
+                if !chunk.last && chunks.aborted {
+                    // It ends here, by this chunk's own reply.
+                    self.finals = 1;
+                }
                 if chunk.last || chunks.aborted {
                     self.end_content(chunks.reader.tally(), out);
                 } else {
@@ -122,10 +126,14 @@ impl Session {
     /// The transaction, where content may follow; where it may not, all stays as it is.
     fn take_envelope(&mut self) -> Result<Box<Transaction>, Reply> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Open(transaction) if !transaction.recipients.is_empty() => Ok(transaction),
+            State::Open(transaction) if !transaction.recipients.is_empty() => {
+                self.finals = if self.settings.lmtp { transaction.taken } else { 1 };
+                Ok(transaction)
+            }
             state => {
                 let reply = match &state {
-                    State::Open(transaction) if transaction.refused => replies::no_recipients(),
+                    // RFC 2033, 4.2, wants 503 there.
+                    State::Open(transaction) if transaction.refused && !self.settings.lmtp => replies::no_recipients(),
                     State::Open(_) => replies::out_of_order("Send RCPT first"),
                     State::Between(_) => replies::out_of_order("No DATA behind BDAT"),
                     _ => replies::out_of_order("Send MAIL first"),
@@ -152,7 +160,7 @@ impl Session {
         match tally.fault() {
             Some(fault) => {
                 self.state = State::Idle;
-                out.push(Action::Reply(replies::content_fault(fault, self.settings.max_message_size)));
+                self.reply_to_content(replies::content_fault(fault, self.settings.max_message_size), out);
             }
             None => {
                 self.state = State::Asking(Asking::Store);

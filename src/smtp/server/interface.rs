@@ -1,5 +1,7 @@
 //! What goes into a session, and what comes out of it.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Secret;
@@ -10,9 +12,13 @@ use crate::smtp::reply::Reply;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub hostname: Domain,
+    /// RFC 2033: LHLO, and a reply to the content for each RCPT that was taken.
+    pub lmtp: bool,
     /// Octets of content.
     pub max_message_size: u64,
     pub max_recipients: usize,
+    /// After so many bad commands since a message was taken a peer is no mail client, or a broken one.
+    pub max_errors: u32,
     /// There is a certificate, and the listener does not speak TLS from the start.
     pub starttls: bool,
     /// Users may authenticate: over TLS, or from this host.
@@ -39,10 +45,21 @@ pub enum Input<'a> {
     Answer(Answer),
     /// The handshake that `Action::StartTls` asked for is done.
     TlsUp,
-    /// The client was silent for too long (RFC 5321, 4.5.3.2.7).
-    TimedOut,
+    /// The client took too long.
+    TimedOut(Overdue),
     /// The relay is about to stop: content on its way in is still taken, then the session ends.
     Shutdown,
+}
+
+/// What a client took too long for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// It was silent (RFC 5321, 4.5.3.2.7).
+    Silence,
+    /// The whole content of a message, however steadily it came.
+    Message,
+    /// A session in which no message came.
+    Session,
 }
 
 /// What the driver must do, in order.
@@ -107,4 +124,33 @@ pub struct Transaction {
     pub user: Option<String>,
     /// Some recipient was refused.
     pub(super) refused: bool,
+    /// RCPT commands that were taken, of the same address too.
+    pub(super) taken: usize,
+    /// Where there are many: which recipient has an address of this hash.
+    pub(super) known: HashMap<u64, usize>,
+}
+
+impl Transaction {
+    /// The envelope of a message that came without a session.
+    pub fn without_session(reverse_path: Option<Address>, recipients: Vec<Recipient>, dsn: DsnRequest) -> Self {
+        let all = reverse_path.iter().chain(recipients.iter().map(|recipient| &recipient.address));
+        let smtputf8 = all.into_iter().any(Address::needs_smtputf8);
+        Self {
+            reverse_path,
+            recipients,
+            dsn,
+            smtputf8,
+            helo: String::new(),
+            protocol: Protocol::default(),
+            user: None,
+            refused: false,
+            taken: 0,
+            known: HashMap::new(),
+        }
+    }
+
+    /// A client handed it in: it has said its name.
+    pub fn has_session(&self) -> bool {
+        !self.helo.is_empty()
+    }
 }

@@ -1,5 +1,8 @@
 //! MAIL and RCPT (RFC 5321, 3.3): the envelope.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::{Action, Asking, Question, Session, State, Transaction, replies};
 use crate::mail::{Address, Protocol, Recipient};
 use crate::smtp::command::{ForwardPath, MailParams, RcptParams};
@@ -7,7 +10,11 @@ use crate::smtp::command::{ForwardPath, MailParams, RcptParams};
 impl Session {
     pub(super) fn mail(&mut self, reverse_path: Option<Address>, params: MailParams, out: &mut Vec<Action>) {
         let Some(helo) = &self.helo else {
-            return self.blame(replies::out_of_order("Send EHLO first"), 1, out);
+            return self.blame(
+                replies::out_of_order(if self.settings.lmtp { "Send LHLO first" } else { "Send EHLO first" }),
+                1,
+                out,
+            );
         };
         if !matches!(self.state, State::Idle) {
             return self.blame(replies::out_of_order("A transaction is open already"), 1, out);
@@ -36,9 +43,12 @@ impl Session {
                 tls: self.tls,
                 authenticated: self.user.is_some(),
                 smtputf8: params.smtputf8,
+                lmtp: self.settings.lmtp,
             },
             user: self.user.clone(),
             refused: false,
+            taken: 0,
+            known: HashMap::new(),
         };
         self.state = State::Asking(Asking::Mail(Box::new(transaction)));
         out.push(Action::Ask(Question::Mail(reverse_path)));
@@ -66,11 +76,12 @@ impl Session {
             return;
         }
         // Given twice, delivered once; the parameters of the first hold.
-        if transaction.recipients.iter().any(|known| known.address == address) {
+        if transaction.has(&address) {
+            transaction.taken += 1;
             out.push(Action::Reply(replies::recipient_ok()));
             return;
         }
-        // RFC 5321, 4.5.3.1.10: 452, so that the client sends the others in a further transaction.
+        // RFC 5321, 4.5.3.1.10: 452 and 4.5.3 (RFC 3463, 3.6), so that the client sends the others in a further transaction.
         if transaction.recipients.len() >= self.settings.max_recipients {
             out.push(Action::Reply(replies::too_many_recipients(self.settings.max_recipients)));
             return;
@@ -81,4 +92,35 @@ impl Session {
         }
         out.push(Action::Ask(Question::Rcpt(recipient)));
     }
+}
+
+/// From so many recipients on they are looked up by hash: a client that gives 100,000 must not cost the time of comparing
+/// each with each.
+const MANY: usize = 32;
+
+impl Transaction {
+    fn has(&self, address: &Address) -> bool {
+        if self.known.is_empty() {
+            return self.recipients.iter().any(|known| known.address == *address);
+        }
+        let at = self.known.get(&hash(address)).and_then(|at| self.recipients.get(*at));
+        at.is_some_and(|known| known.address == *address)
+    }
+
+    pub(super) fn push(&mut self, recipient: Recipient) {
+        let at = self.recipients.len();
+        if at == MANY {
+            self.known.extend(self.recipients.iter().enumerate().map(|(at, known)| (hash(&known.address), at)));
+        }
+        if at >= MANY {
+            self.known.insert(hash(&recipient.address), at);
+        }
+        self.recipients.push(recipient);
+    }
+}
+
+fn hash(address: &Address) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish()
 }

@@ -5,6 +5,7 @@
 //! - each command gets one reply, in order (RFC 2920, 3.2);
 //! - nothing is read on while a question is open;
 //! - octets that came before TLS are dropped (RFC 3207, 4.2);
+//! - under LMTP, content has one reply for each RCPT that was taken (RFC 2033, 4.2);
 //! - `250` after the final dot answers `Answer::Stored` and nothing else (RFC 5321, 4.2.5);
 //! - what it says and does never depends on how the octets were cut into packets;
 //! - what it keeps of a peer is bounded: a line, and an envelope of `max_recipients`.
@@ -26,7 +27,7 @@ use crate::smtp::reply::Reply;
 
 use lines::{Line, Lines};
 
-pub use interface::{Action, Answer, Input, Peer, Question, Settings, Transaction};
+pub use interface::{Action, Answer, Input, Overdue, Peer, Question, Settings, Transaction};
 
 /// The machine.
 #[derive(Debug)]
@@ -38,9 +39,11 @@ pub struct Session {
     tls: bool,
     helo: Option<Helo>,
     user: Option<String>,
-    /// Bad commands so far, failed logins weighing more.
+    /// Bad commands since a message was taken, failed logins weighing more.
     errors: u32,
     stopping: bool,
+    /// Replies that the content has: 1, but for LMTP.
+    finals: usize,
 }
 
 #[derive(Debug)]
@@ -74,15 +77,13 @@ enum Asking {
     Store,
 }
 
-/// After so many bad commands a peer is no mail client, or a broken one.
-const MOST_ERRORS: u32 = 20;
-/// What a failed login counts as: guessing passwords gets four tries a connection.
+/// What a failed login counts as: guessing passwords gets few tries a connection.
 const FAILED_LOGIN: u32 = 5;
 
 impl Session {
     /// A session, and its greeting.
     pub fn new(settings: std::sync::Arc<Settings>, peer: Peer, out: &mut Vec<Action>) -> Self {
-        out.push(Action::Reply(replies::greeting(&settings.hostname)));
+        out.push(Action::Reply(replies::greeting(&settings.hostname, settings.lmtp)));
         Self {
             settings,
             peer,
@@ -93,6 +94,7 @@ impl Session {
             user: None,
             errors: 0,
             stopping: false,
+            finals: 1,
         }
     }
 
@@ -107,7 +109,7 @@ impl Session {
             }
             Input::Answer(answer) => self.answered(answer, out),
             Input::TlsUp => self.tls_up(),
-            Input::TimedOut => self.hang_up(replies::timed_out(), out),
+            Input::TimedOut(overdue) => self.hang_up(replies::timed_out(overdue), out),
             Input::Shutdown => self.stopping = true,
         }
         self.stop_where_due(out);
@@ -130,6 +132,11 @@ impl Session {
 
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Bad commands since a message was taken, each by its weight.
+    pub fn errors(&self) -> u32 {
+        self.errors
     }
 
     pub fn user(&self) -> Option<&str> {
@@ -176,7 +183,9 @@ impl Session {
 
     fn command(&mut self, command: Command, octets: &mut BytesMut, out: &mut Vec<Action>) {
         match command {
-            Command::Ehlo(name) => {
+            Command::Ehlo(_) | Command::Helo(_) if self.settings.lmtp => self.blame(replies::lmtp(), 1, out),
+            Command::Lhlo(_) if !self.settings.lmtp => self.blame(replies::fault(&Fault::Unknown), 1, out),
+            Command::Ehlo(name) | Command::Lhlo(name) => {
                 self.reset(out);
                 let lines = self.extensions();
                 self.helo = Some(Helo { name, extended: true });
@@ -289,7 +298,8 @@ impl Session {
                 replies::sender_ok()
             }
             (Asking::Rcpt(mut transaction, recipient), Answer::Accept) => {
-                transaction.recipients.push(recipient);
+                transaction.push(recipient);
+                transaction.taken += 1;
                 self.state = State::Open(transaction);
                 replies::recipient_ok()
             }
@@ -297,7 +307,10 @@ impl Session {
                 self.user = Some(user);
                 replies::authenticated()
             }
-            (Asking::Store, Answer::Stored(mid)) => replies::stored(mid),
+            (Asking::Store, Answer::Stored(mid)) => {
+                self.errors = 0;
+                return self.reply_to_content(replies::stored(mid), out);
+            }
             (asking, Answer::Refuse(reply)) => return self.refused(asking, reply, out),
             (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Stored(_)) => {
                 return self.refused(asking, replies::local_error(), out);
@@ -319,8 +332,16 @@ impl Session {
                 out.push(Action::Reply(reply));
             }
             Asking::Authenticate => self.blame(reply, FAILED_LOGIN, out),
-            Asking::Mail(_) | Asking::Store => out.push(Action::Reply(reply)),
+            Asking::Store => self.reply_to_content(reply, out),
+            Asking::Mail(_) => out.push(Action::Reply(reply)),
         }
+    }
+
+    fn reply_to_content(&self, reply: Reply, out: &mut Vec<Action>) {
+        for _ in 1..self.finals {
+            out.push(Action::Reply(reply.clone()));
+        }
+        out.push(Action::Reply(reply));
     }
 
     /// Ends the transaction, if there is one (RFC 5321, 4.1.1.5).
@@ -334,8 +355,8 @@ impl Session {
     /// The reply to a bad command; the last one, where there were too many.
     fn blame(&mut self, reply: Reply, weight: u32, out: &mut Vec<Action>) {
         out.push(Action::Reply(reply));
-        self.errors += weight;
-        if self.errors >= MOST_ERRORS {
+        self.errors = self.errors.saturating_add(weight);
+        if self.errors >= self.settings.max_errors {
             self.hang_up(replies::too_many_errors(), out);
         }
     }

@@ -1,5 +1,6 @@
 //! What the server says, in one place: codes of RFC 5321, 4.2.3, enhanced codes of RFC 3463 and its registry.
 
+use super::Overdue;
 use crate::mail::{Domain, EnhancedStatus, Mid, Severity};
 use crate::smtp::command::Fault;
 use crate::smtp::content;
@@ -27,8 +28,13 @@ fn shown(text: impl std::fmt::Display) -> String {
     shown
 }
 
-pub(super) fn greeting(hostname: &Domain) -> Reply {
-    Reply::plain(220, format!("{hostname} ESMTP waypost"))
+pub(super) fn greeting(hostname: &Domain, lmtp: bool) -> Reply {
+    Reply::plain(220, format!("{hostname} {} waypost", if lmtp { "LMTP" } else { "ESMTP" }))
+}
+
+/// RFC 2033, 4.1.
+pub(super) fn lmtp() -> Reply {
+    reply(500, 5, 1, "This is LMTP: say LHLO")
 }
 
 pub(super) fn ok() -> Reply {
@@ -76,8 +82,13 @@ pub(super) fn go_ahead() -> Reply {
     Reply::plain(354, "End with <CRLF>.<CRLF>")
 }
 
-pub(super) fn timed_out() -> Reply {
-    reply(421, 4, 2, "Timeout: the connection was idle for too long")
+pub(super) fn timed_out(overdue: Overdue) -> Reply {
+    let text = match overdue {
+        Overdue::Silence => "Timeout: the connection was idle for too long",
+        Overdue::Message => "Timeout: the message took too long",
+        Overdue::Session => "Timeout: the session went on for too long without a message",
+    };
+    reply(421, 4, 2, text)
 }
 
 pub(super) fn shutting_down() -> Reply {
@@ -112,6 +123,9 @@ pub(super) fn content_fault(fault: content::Fault, most: u64) -> Reply {
     match fault {
         content::Fault::BareLineEnd => {
             reply(550, 6, 0, "Bare CR or LF in the content: lines must end with CRLF (curl: --crlf)")
+        }
+        content::Fault::DisguisedEnd => {
+            reply(550, 6, 0, "A line of NUL and a dot: a server that drops NUL would take it for the end")
         }
         content::Fault::TooLarge => too_large(most),
     }

@@ -1,5 +1,7 @@
 //! Sessions as talks: octets in, replies out, with a driver that answers by rule.
 
+mod lmtp;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -34,8 +36,10 @@ const REMOTE: Peer = Peer { loopback: false, ..LOCAL };
 fn settings() -> Settings {
     Settings {
         hostname: "relay.example".parse().unwrap(),
+        lmtp: false,
         max_message_size: 60,
         max_recipients: 3,
+        max_errors: 20,
         starttls: true,
         authentication: true,
     }
@@ -352,7 +356,7 @@ fn starttls_forgets_what_came_before() {
 #[test]
 fn silence_and_shutdown_end_a_session_in_good_order() {
     let mut idle = talk();
-    idle.input(Input::TimedOut);
+    idle.input(Input::TimedOut(Overdue::Silence));
     assert_eq!((idle.seen.replies.last().unwrap().get(..9), idle.seen.closed), (Some("421 4.4.2"), true));
 
     let mut idle = talk();
@@ -368,7 +372,7 @@ fn silence_and_shutdown_end_a_session_in_good_order() {
     }
 
     let mut stuck = talk();
-    stuck.say(ENVELOPE.as_bytes()).say(b"DATA\r\na").input(Input::Shutdown).input(Input::TimedOut);
+    stuck.say(ENVELOPE.as_bytes()).say(b"DATA\r\na").input(Input::Shutdown).input(Input::TimedOut(Overdue::Silence));
     assert_eq!((stuck.seen.aborted, stuck.seen.closed), (1, true));
 }
 
@@ -381,7 +385,7 @@ fn content_is_given_up_once_and_only_where_it_has_begun() {
         (format!("{OPEN}BDAT 200\r\n{}", "x".repeat(100)), 1),
         ("BDAT 200\r\nab".to_owned(), 0),
     ] {
-        for input in [Input::TimedOut, Input::Answer(Answer::Accept)] {
+        for input in [Input::TimedOut(Overdue::Silence), Input::Answer(Answer::Accept)] {
             let mut talk = talk();
             talk.say(said.as_bytes()).input(input);
             assert_eq!((talk.seen.aborted, talk.seen.closed), (aborted, true), "{said:?}");

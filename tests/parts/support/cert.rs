@@ -1,5 +1,6 @@
 //! Certificates made for a test.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A self-made certificate and its key, in PEM files; the certificate is its own authority.
@@ -16,6 +17,12 @@ impl Certificate {
         let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
         Self { certificate, key }
+    }
+
+    /// `{certificate: …, key: …}` of waypost.yaml.
+    pub fn as_tls(&self) -> String {
+        format!("{{certificate: \"{}\", key: \"{}\"}}", self.certificate.display(), self.key.display())
     }
 }

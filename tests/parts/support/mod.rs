@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cert;
 pub mod dns;
+pub mod dovecot;
 pub mod load;
 pub mod log;
 pub mod maildir;
@@ -12,6 +13,7 @@ pub mod process;
 pub mod relay;
 pub mod sink;
 pub mod smtp;
+pub mod tap;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};

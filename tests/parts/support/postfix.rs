@@ -32,6 +32,7 @@ discard unix - - n - - discard
 virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsproxy unix - - n - 0 tlsproxy
 postlog unix-dgram n - n - 1 postlogd
 ";
 
@@ -209,8 +210,13 @@ impl Postfix {
 
     /// Hands in a message by Postfix's `sendmail`.
     pub fn sendmail(&self, from: &str, to: &[&str], content: &[u8]) {
+        self.sendmail_with(&[], from, to, content);
+    }
+
+    /// The same, with further options.
+    pub fn sendmail_with(&self, options: &[&str], from: &str, to: &[&str], content: &[u8]) {
         let mut command = as_root(&tool("sendmail"));
-        command.arg("-C").arg(self.root.join("etc")).args(["-i", "-f", from, "--"]).args(to);
+        command.arg("-C").arg(self.root.join("etc")).args(["-i", "-f", from]).args(options).arg("--").args(to);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), content).unwrap();
         assert!(child.wait().unwrap().success());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::log::Log;
 use super::maildir::Maildir;
-use super::process::Process;
+use super::process::{Process, tool};
 use super::smtp::Client;
 use super::{BOUND, free_port, loopback, until};
 
@@ -22,6 +22,7 @@ pub struct Setup {
     routes: String,
     providers: String,
     env: Vec<(String, String)>,
+    activated: bool,
 }
 
 impl Setup {
@@ -65,6 +66,12 @@ impl Setup {
         self
     }
 
+    /// systemd opens the relay's socket, and starts it when the first client comes.
+    pub fn activated(mut self) -> Self {
+        self.activated = true;
+        self
+    }
+
     pub fn start(self) -> Relay {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -83,7 +90,8 @@ impl Setup {
         write("waypost.yaml", &server);
         write("routes/50-test.yaml", &format!("routes:\n{}", self.routes));
         write("providers/50-test.yaml", &format!("providers:\n{}", self.providers));
-        let mut relay = Relay { process: None, folder, address: loopback(1, port), env: self.env };
+        let mut relay =
+            Relay { process: None, folder, address: loopback(1, port), env: self.env, activated: self.activated };
         relay.restart();
         relay
     }
@@ -95,6 +103,7 @@ pub struct Relay {
     folder: tempfile::TempDir,
     pub address: SocketAddr,
     env: Vec<(String, String)>,
+    activated: bool,
 }
 
 /// A failed test shows what the relay said last.
@@ -118,6 +127,10 @@ impl Relay {
     fn start_only(&mut self) {
         assert!(self.process.is_none(), "the relay is running");
         let mut command = Command::new(BINARY);
+        if self.activated {
+            command = Command::new(tool("systemd-socket-activate"));
+            command.arg("--listen").arg(self.address.to_string()).arg(BINARY);
+        }
         command.arg("run").arg("--config").arg(self.path()).current_dir(self.path());
         command.envs(self.env.iter().map(|(name, value)| (name, value))).env_remove("RUST_LOG");
         self.process = Some(Process::start("waypost", &mut command, &self.log_file()));

@@ -21,7 +21,11 @@ pub struct Client {
 impl Client {
     /// Connects, reads the greeting and says EHLO.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        Self::over(TcpStream::connect_timeout(&address, Duration::from_secs(10))?)
+    }
+
+    /// The same over a connection that is there.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_nodelay(true)?;
         let nothing = Reply { code: 0, text: String::new() };

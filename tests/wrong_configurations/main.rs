@@ -1,5 +1,7 @@
 //! What a user reads when a configuration is wrong: exact messages at exact places.
 
+mod providers;
+
 use std::io;
 use std::path::Path;
 
@@ -106,7 +108,7 @@ routes:
     assert_eq!(
         said(&files),
         "\
-providers/a.yaml:3:29: error: 'sendgird' is none of mx, smtp, sendgrid, mailgun, ses, maildir, did you mean 'sendgrid'?
+providers/a.yaml:3:29: error: 'sendgird' is none of mx, smtp, lmtp, sendgrid, mailgun, ses, maildir, did you mean 'sendgrid'?
  3 |   - {name: grid, transport: sendgird}
    |                             ^
 routes/10-broken.yaml:3:4: error: this is no YAML: while parsing a block collection, did not find expected '-' indicator
@@ -192,8 +194,28 @@ fn the_server() {
             (
                 "listeners: [{name: a, address: 0.0.0.0:587, tls: starttls, authentication: required}]",
                 &[
-                    "1:50: listener 'a': tls needs a certificate; give 'tls: {certificate: ..., key: ...}' at the top level",
+                    "1:50: listener 'a': no certificate is given: the relay makes a self-signed one, which clients refuse that check it; \
+                     give 'tls: {certificate: ..., key: ...}' at the top level",
                     "1:76: listener 'a': authentication needs users, and there are none",
+                ],
+            ),
+            (
+                "listeners: [{name: a, address: 127.0.0.1:25, tls: starttls, certificate: c.pem}, {name: b, address: 127.0.0.1:26, key: k.pem, certificate: c.pem}]",
+                &[
+                    "1:61: 'certificate' and 'key' go together; give both or neither",
+                    "1:120: cannot read /etc/waypost/k.pem: entity not found",
+                    "1:140: cannot read /etc/waypost/c.pem: entity not found",
+                    "1:140: listener 'b': its certificate does nothing without 'tls: starttls' or 'tls: implicit'",
+                ],
+            ),
+            (
+                "tls: [{certificate: c.pem}, {certificat: c.pem, key: k.pem}]",
+                &[
+                    "1:7: key 'key' is missing",
+                    "1:21: cannot read /etc/waypost/c.pem: entity not found",
+                    "1:29: key 'certificate' is missing",
+                    "1:30: unknown key 'certificat', did you mean 'certificate'?",
+                    "1:54: cannot read /etc/waypost/k.pem: entity not found",
                 ],
             ),
             (
@@ -244,13 +266,34 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, dns, log, shutdown_grace",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, queue, dns, log, shutdown_grace is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
+                ],
+            ),
+            (
+                "pickup: {path: drop, badmial: bad, max_message_size: 0}",
+                &["1:22: unknown key 'badmial', did you mean 'badmail'?", "1:54: a size of 0 makes no sense here"],
+            ),
+            (
+                "listeners: [{name: a, address: \"127.0.0.1:25\", protocol: lmtp}]",
+                &["1:32: listener 'a': port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual"],
+            ),
+            ("pickup: off", &["1:9: 'off' is none of none"]),
+            (
+                "pickup: {path: drop, badmail: drop}",
+                &[
+                    "1:22: pickup and badmail are one folder, /etc/waypost/drop: what cannot be sent would be tried for ever; give 'badmail' another",
+                ],
+            ),
+            (
+                "listeners: [{name: pickup, address: \"127.0.0.1:25\"}]",
+                &[
+                    "1:20: the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'",
                 ],
             ),
             (
@@ -260,84 +303,6 @@ fn the_server() {
                     "2:1: key 'hostname' stands here twice, first in line 1",
                 ],
             ),
-        ],
-    );
-}
-
-#[test]
-fn providers() {
-    check(
-        "providers",
-        &[
-            ("providers: [{transport: mx}]", &["1:13: key 'name' is missing"]),
-            ("providers: [{name: a}]", &["1:13: key 'transport' is missing"]),
-            (
-                "providers: [{name: a b, transport: mx}]",
-                &[
-                    "1:20: 'a b' is no name: letters, digits, '-', '_' and '.', at most 64 of them, a letter or digit first",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: mx, api_key: \"${env:KEY}\", tls: implicit, port: 70000}]",
-                &[
-                    "1:38: provider 'a': key 'api_key' means nothing for transport 'mx'; it is a key of sendgrid, mailgun",
-                    "1:66: provider 'a': tls 'implicit' is not for transport 'mx': none, opportunistic, require, verify",
-                    "1:82: 70000 is out of range: 1 to 65535",
-                ],
-            ),
-            ("providers: [{name: a, transport: mx, tls: dane}]", &["1:43: 'dane' is not supported yet"]),
-            ("providers: [{name: a, transport: smtp}]", &["1:34: provider 'a': transport 'smtp' needs key 'host'"]),
-            (
-                "providers: [{name: a, transport: smtp, host: h.example, tls: none, credentials: {username: u, password: hunter2}}]",
-                &[
-                    "1:62: provider 'a': the password may travel in clear to h.example; set 'tls: starttls' or 'tls: implicit'",
-                    "1:95: a secret in clear text; write ${env:NAME} or ${file:PATH} instead",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: smtp, host: h.example, credentials: {username: u, oauth2: {}, password: \"${file:p}\"}}]",
-                &[
-                    "1:84: key 'oauth2' is not supported yet",
-                    "1:106: cannot read the secret's file /etc/waypost/p: permission denied",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: sendgrid, api_key: \"${env:NONE}\", region: uk, endpoint: http://a.example}]",
-                &[
-                    "1:53: environment variable 'NONE' is not set; set it, or use ${file:PATH}",
-                    "1:76: provider 'a': sendgrid has no region 'uk': us or eu, did you mean 'us'?",
-                    "1:90: the endpoint must be https, lest keys and mail travel in clear; http is for loopback addresses alone",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: mailgun, api_key: 12345}]",
-                &[
-                    "1:34: provider 'a': transport 'mailgun' needs key 'domain'",
-                    "1:43: a secret as ${env:NAME} or ${file:PATH} is wanted here, this is a number; put it in quotes",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: ses, region: eu, access_key_id: x}]",
-                &[
-                    "1:47: provider 'a': 'eu' is no AWS region, such as eu-west-1 or us-east-1",
-                    "1:51: 'access_key_id' and 'secret_access_key' go together; give both or neither",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: mx, breaker: {failures: 0, probe_after: 1h, probe_max: 5m}, timeout: 5, quota: 0/d, burst: 5}]",
-                &[
-                    "1:58: 0 is out of range: 1 to 1000000",
-                    "1:89: provider 'a': 'probe_max' (5m) is less than 'probe_after' (1h)",
-                    "1:103: '5' needs a unit: 5s, 5m, 5h or 5d",
-                    "1:113: a rate of 0 lets nothing pass: to stop mail, use 'hold' or 'reject'",
-                    "1:118: key 'burst' does nothing without 'rate'",
-                ],
-            ),
-            (
-                "providers: [{name: a, transport: mx}, {name: a, transport: mx}]",
-                &["1:46: there are two providers 'a', the first at providers/a.yaml:1:20"],
-            ),
-            ("providers: {a: {transport: mx}}", &["1:12: a list is wanted here, this is a mapping"]),
         ],
     );
 }
