@@ -40,6 +40,7 @@ fn sessions(criterion: &mut Criterion) {
         max_recipients: 100,
         starttls: false,
         authentication: false,
+        scram: false,
     });
     let peer = Peer { loopback: true, tls: false, must_authenticate: false };
     let mut group = criterion.benchmark_group("session");

@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::access::Users;
+use crate::access::Access;
 use crate::config::{self, Config};
+use crate::delivery;
 use crate::ingress;
-use crate::mail::{Address, MidSource, ProviderName};
+use crate::mail::{MidSource, ProviderName};
 use crate::os::{Clock, StopRequests};
 use crate::queue::{Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
-use crate::{config::Secret, delivery};
 
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
 const QUEUE_CACHE: usize = 32 << 20;
@@ -58,10 +58,11 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
     let server = config.server;
     let settings = delivery::Settings::from(&server);
 
-    let certificate = server.tls.as_ref().map(ingress::server_config).transpose()?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
-        doors.push(ingress::bind(listener, certificate.clone())?);
+        let files = server.tls.as_ref().filter(|_| listener.tls != config::ListenerTls::None);
+        let tls = files.map(|files| ingress::server_config(files, listener.client_ca.as_deref())).transpose()?;
+        doors.push(ingress::bind(listener, tls)?);
     }
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
@@ -75,7 +76,7 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
         hostname: server.hostname,
         table,
         queue,
-        gate: Arc::new(Doorman(Users::new(server.users))),
+        access: Arc::new(Access::new(server.users, server.logins)),
         clock,
         mids,
         timeouts: ingress::ClientTimeouts { grace: server.shutdown_grace, ..ingress::ClientTimeouts::default() },
@@ -143,17 +144,4 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
         transports.insert(provider.name.clone(), transport);
     }
     Ok(transports)
-}
-
-/// What the doors ask of `access`.
-struct Doorman(Users);
-
-impl ingress::Gate for Doorman {
-    fn authenticate(&self, user: &str, password: &Secret) -> bool {
-        self.0.authenticate(user, password)
-    }
-
-    fn may_send(&self, user: &str, reverse_path: Option<&Address>) -> bool {
-        self.0.may_send(user, reverse_path)
-    }
 }

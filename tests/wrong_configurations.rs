@@ -200,7 +200,7 @@ fn the_server() {
                 "listeners: [{name: a, address: 10.0.0.1:587, authentication: optional}]\nusers: [{name: u, password: hunter2}]",
                 &[
                     "1:62: listener 'a': passwords would travel in clear on 10.0.0.1:587; set 'tls: starttls' or 'tls: implicit'",
-                    "2:19: this is no argon2 hash ($argon2id$...); `waypost hash-password` makes one",
+                    "2:19: this is no argon2 hash ($argon2id$...) and no SCRAM verifier (SCRAM-SHA-256$...); `waypost hash-password` makes one",
                 ],
             ),
             (
@@ -244,13 +244,13 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, dns, log, shutdown_grace",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, dns, log, shutdown_grace",
                 ],
             ),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, queue, dns, log, shutdown_grace is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, dns, log, shutdown_grace is wanted here, this is a list",
                 ],
             ),
             (

@@ -80,7 +80,9 @@ pub(super) enum Fault {
     EndpointClear,
     #[error("'{text}' is no log level or filter, such as 'info' or 'info,waypost=debug'{}", did_you_mean(.nearest))]
     LogLevel { text: String, nearest: Option<String> },
-    #[error("this is no argon2 hash ($argon2id$...); `waypost hash-password` makes one")]
+    #[error(
+        "this is no argon2 hash ($argon2id$...) and no SCRAM verifier (SCRAM-SHA-256$...); `waypost hash-password` makes one"
+    )]
     PasswordHash,
     #[error("cannot read {path}: {error}")]
     UnreadableFile { path: String, error: String },
@@ -96,6 +98,8 @@ pub(super) enum Fault {
         "listener '{listener}': tls needs a certificate; give 'tls: {{certificate: ..., key: ...}}' at the top level"
     )]
     NoCertificate { listener: String },
+    #[error("listener '{listener}': clients show certificates under TLS alone; set 'tls: starttls' or 'tls: implicit'")]
+    ClientCaWithoutTls { listener: String },
     #[error("listener '{listener}': authentication needs users, and there are none")]
     NoUsers { listener: String },
     #[error(

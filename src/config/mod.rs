@@ -17,6 +17,7 @@ mod schema;
 mod secret;
 mod tree;
 mod unit;
+mod verifier;
 
 pub use load::{Loaded, load};
 pub use model::*;
@@ -26,3 +27,4 @@ pub use problem::{Problem, ProblemJson, Severity, sort};
 pub use schema::schema;
 pub use secret::{Assumed, Outside, Secret, System};
 pub use unit::{Rate, ShowDuration, Size, UnitError, parse_duration};
+pub use verifier::{ScramVerifier, Verifier};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, DomainPattern, Glob, Rate, Secret, Size};
+use super::{AddressPattern, DomainPattern, Glob, Rate, Secret, Size, Verifier};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -29,6 +29,7 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     pub tls: Option<TlsFiles>,
     pub users: Vec<User>,
+    pub logins: LoginLimits,
     pub queue: QueueSettings,
     /// Empty: the system's resolvers.
     pub nameservers: Vec<SocketAddr>,
@@ -43,12 +44,25 @@ pub struct Listener {
     pub address: SocketAddr,
     pub tls: ListenerTls,
     pub authentication: Authentication,
+    /// Whom nothing is taken from; goes before `allow`.
+    pub deny: Vec<IpNet>,
     /// Who may relay without authentication. Default: loopback.
-    pub allow: Vec<IpNet>,
+    pub allow: Vec<Allowed>,
+    /// What bounds the reverse-path bounds the header's From as well.
+    pub check_from_header: bool,
+    /// PEM file with those who issue clients' certificates.
+    pub client_ca: Option<PathBuf>,
     pub max_message_size: Size,
     pub max_connections: usize,
     /// Recipients of one transaction.
     pub max_recipients: usize,
+}
+
+/// A network that may relay, and what it may send as (empty: anything).
+#[derive(Debug, Clone)]
+pub struct Allowed {
+    pub network: IpNet,
+    pub senders: Vec<AddressPattern>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +89,40 @@ pub struct TlsFiles {
 #[derive(Debug, Clone)]
 pub struct User {
     pub name: String,
-    /// An argon2 hash in PHC form (`$argon2id$…`).
-    pub password: Secret,
+    /// `None`: it signs in elsewhere, and the entry says what it may send as.
+    pub password: Option<Verifier>,
     /// What the user may give as reverse-path; empty: anything.
     pub senders: Vec<AddressPattern>,
+    /// The header's From must be one of these too.
+    pub check_from_header: bool,
+}
+
+/// What logins may cost, and how guessing is slowed down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Passwords that are checked at one time in the whole process; `None`: half of the CPUs.
+    pub checks: Option<usize>,
+    /// Before the reply to a failed login; grows with the address' failures.
+    pub delay: Duration,
+    /// So many failures of an address (IPv6: of its /64), or of a user, `within` a span: no more logins for `refuse_for`.
+    pub address_failures: u32,
+    pub user_failures: u32,
+    pub within: Duration,
+    pub refuse_for: Duration,
+}
+
+impl Default for LoginLimits {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self {
+            checks: None,
+            delay: Duration::from_secs(1),
+            address_failures: 20,
+            user_failures: 20,
+            within: minutes(10),
+            refuse_for: minutes(10),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -10,6 +10,8 @@
 //! - on shutdown no client is taken on, idle ones hear 421, content on its way in is still stored.
 
 mod answers;
+mod author;
+mod client_cert;
 mod connection;
 mod head;
 mod intake;
@@ -31,8 +33,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{Authentication, Listener, ListenerTls, Secret};
-use crate::mail::{Address, Domain, EnhancedStatus, MidSource, Severity};
+use crate::access::{Access, Networks};
+use crate::config::{Authentication, Listener, ListenerTls};
+use crate::mail::{Domain, EnhancedStatus, MidSource, Severity};
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 use crate::routing::Table;
@@ -44,23 +47,13 @@ pub use tls::{TlsError, server_config};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Passwords of one listener that are checked at one time: argon2 takes some 20 MiB and a CPU for each.
-const PASSWORDS: usize = 2;
-
-/// What the doors ask about users.
-pub trait Gate: Send + Sync + 'static {
-    /// Whether the password is the user's. Blocking, and slow on purpose.
-    fn authenticate(&self, user: &str, password: &Secret) -> bool;
-    /// Whether the user may give this reverse-path (`None`: the null one).
-    fn may_send(&self, user: &str, reverse_path: Option<&Address>) -> bool;
-}
 
 /// What all listeners share.
 pub struct Deps {
     pub hostname: Domain,
     pub table: Arc<Table>,
     pub queue: Queue,
-    pub gate: Arc<dyn Gate>,
+    pub access: Arc<Access>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
     pub timeouts: ClientTimeouts,
@@ -120,7 +113,7 @@ struct Door {
     settings: Arc<Settings>,
     tls: Option<Arc<ServerConfig>>,
     deps: Arc<Deps>,
-    passwords: Semaphore,
+    networks: Networks,
 }
 
 /// Takes the listener's port. To be called within the runtime.
@@ -219,18 +212,15 @@ impl Door {
             max_recipients: listener.max_recipients,
             starttls: listener.tls == ListenerTls::StartTls,
             authentication: listener.authentication != Authentication::None,
+            scram: deps.access.offers_scram(),
         });
-        Self { listener, settings, tls, deps, passwords: Semaphore::new(PASSWORDS) }
-    }
-
-    /// The client may relay without authentication.
-    fn allows(&self, client: IpAddr) -> bool {
-        self.listener.allow.iter().any(|net| net.contains(&client))
+        let networks = Networks::new(&listener);
+        Self { listener, settings, tls, deps, networks }
     }
 
     /// `allow` names who needs no authentication, also where it is required of all others.
     fn must_authenticate(&self, client: IpAddr) -> bool {
-        self.listener.authentication == Authentication::Required && !self.allows(client)
+        self.listener.authentication == Authentication::Required && self.networks.allows(client).is_none()
     }
 }
 

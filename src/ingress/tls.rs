@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::client_cert;
 use crate::config::TlsFiles;
 
 /// Why the listeners can have no TLS.
@@ -27,23 +28,27 @@ pub enum TlsError {
     NoKey { file: PathBuf },
     #[error("the certificate {certificate} and the key {key} cannot be used: {error}")]
     Unusable { certificate: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error(
+        "{file} cannot be used as `client_ca`: {error}; it must hold the certificates of those who issue the clients'"
+    )]
+    ClientCa { file: PathBuf, error: String },
 }
 
-/// TLS 1.2 and 1.3 with the files' certificate. Blocking.
-pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+/// TLS 1.2 and 1.3 with the files' certificate; `client_ca` has those who issue the clients'. Blocking.
+pub fn server_config(files: &TlsFiles, client_ca: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
     let certificates = certificates(&files.certificate)?;
     let key = key(&files.key)?;
     let unusable = |error| TlsError::Unusable { certificate: files.certificate.clone(), key: files.key.clone(), error };
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(client_cert::verifier(client_ca)?)
         .with_single_cert(certificates, key)
         .map_err(unusable)?;
     Ok(Arc::new(config))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|error| TlsError::Pem { file: file.to_owned(), error })?;
@@ -83,7 +88,7 @@ mod tests {
         let files =
             |certificate: &PathBuf, key: &PathBuf| TlsFiles { certificate: certificate.clone(), key: key.clone() };
 
-        assert!(server_config(&files(&cert, &key)).is_ok());
+        assert!(server_config(&files(&cert, &key), None).is_ok());
         for (certificate, key, words) in [
             (&none, &key, ["none.pem", "cannot read"]),
             (&cert, &none, ["none.pem", "cannot read"]),
@@ -93,7 +98,7 @@ mod tests {
             (&cert, &cert, ["cert.pem", "no private key"]),
             (&cert, &other, ["other.pem", "cannot be used"]),
         ] {
-            let error = server_config(&files(certificate, key)).unwrap_err().to_string();
+            let error = server_config(&files(certificate, key), None).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         }
     }

@@ -13,6 +13,7 @@ mod kill;
 mod mx;
 mod postfix;
 mod rates;
+mod relaying;
 mod shutdown;
 mod stand_ins;
 mod support;

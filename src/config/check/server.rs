@@ -7,12 +7,14 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Files, Names};
+use crate::config::Size;
 use crate::config::fault::Fault;
-use crate::config::model::{Authentication, Listener, ListenerTls, LogSettings, QueueSettings, Server, TlsFiles, User};
-use crate::config::raw::{OrNever, RawListener, RawQueue, RawTlsFiles, ServerFile, Span};
+use crate::config::model::{
+    Allowed, Authentication, Listener, ListenerTls, LogSettings, LoginLimits, QueueSettings, Server, TlsFiles, User,
+};
+use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, RawTlsFiles, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{Secret, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,6 +28,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             listeners: vec![usual_listener()],
             tls: None,
             users: Vec::new(),
+            logins: LoginLimits::default(),
             queue: queue(None, cx),
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
@@ -40,6 +43,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         listeners: listeners(file, cx),
         tls: file.tls.get().and_then(|tls| tls_files(tls, cx)),
         users,
+        logins: logins(file.logins.get()),
         queue: queue(file.queue.get(), cx),
         nameservers: file
             .dns
@@ -61,11 +65,12 @@ fn hostname(cx: &Cx<'_>) -> Domain {
     own.unwrap_or_else(|| "localhost".parse().expect("a constant that is a domain"))
 }
 
-fn loopback() -> Vec<IpNet> {
-    vec![
+fn loopback() -> Vec<Allowed> {
+    let nets = [
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
         IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
-    ]
+    ];
+    nets.map(|network| Allowed { network, senders: Vec::new() }).to_vec()
 }
 
 fn usual_listener() -> Listener {
@@ -74,7 +79,10 @@ fn usual_listener() -> Listener {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 2525)),
         tls: ListenerTls::None,
         authentication: Authentication::None,
+        deny: Vec::new(),
         allow: loopback(),
+        check_from_header: false,
+        client_ca: None,
         max_message_size: Size(35 * MIB),
         max_connections: 1000,
         max_recipients: 1000,
@@ -108,7 +116,10 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             address,
             tls: raw.tls.or(ListenerTls::None),
             authentication: raw.authentication.or(Authentication::None),
-            allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().map(|net| net.value).collect()),
+            deny: raw.deny.get().into_iter().flatten().map(|net| net.value).collect(),
+            allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().filter_map(|net| allowed(net)).collect()),
+            check_from_header: raw.check_from_header.or(false),
+            client_ca: readable(&raw.client_ca, cx),
             max_message_size: raw.max_message_size.or(usual.max_message_size),
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
@@ -126,6 +137,29 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
     listeners
 }
 
+fn allowed(raw: &RawAllowed) -> Option<Allowed> {
+    match raw {
+        RawAllowed::Plain(network) => Some(Allowed { network: *network, senders: Vec::new() }),
+        RawAllowed::Held(raw) => Some(Allowed {
+            network: *raw.network.get()?,
+            senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
+        }),
+    }
+}
+
+fn logins(raw: Option<&RawLogins>) -> LoginLimits {
+    let usual = LoginLimits::default();
+    let Some(raw) = raw else { return usual };
+    LoginLimits {
+        checks: raw.checks.get().map(|most| most.to_usize()),
+        delay: raw.delay.get().map_or(usual.delay, |delay| delay.0),
+        address_failures: raw.address_failures.get().map_or(usual.address_failures, |most| most.to_u32()),
+        user_failures: raw.user_failures.get().map_or(usual.user_failures, |most| most.to_u32()),
+        within: raw.within.get().map_or(usual.within, |span| span.0),
+        refuse_for: raw.refuse_for.get().map_or(usual.refuse_for, |span| span.0),
+    }
+}
+
 /// What a listener must not be.
 fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<'_>) {
     let named = || listener.name.clone();
@@ -134,6 +168,11 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     }
     if listener.tls != ListenerTls::None && !file.tls.is_given() {
         cx.error(raw.tls.spot(raw.spot()), Fault::NoCertificate { listener: named() });
+    }
+    // A tls that could not be read may be any.
+    let clear = listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some();
+    if raw.client_ca.is_given() && clear {
+        cx.error(raw.client_ca.spot(raw.spot()), Fault::ClientCaWithoutTls { listener: named() });
     }
     let signs_in = listener.authentication != Authentication::None;
     let no_users = !file.users.is_given() || file.users.get().is_some_and(Vec::is_empty);
@@ -144,30 +183,28 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
         return;
     }
     let address = listener.address.to_string();
-    // A tls that could not be read may be any.
-    let clear = listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some();
     if signs_in && clear {
         let fault = Fault::ClearAuthentication { listener: named(), address: address.clone() };
         cx.error(raw.authentication.spot(raw.spot()), fault);
     }
-    if covers_the_internet(&listener.allow) {
+    if covers_the_internet(listener.allow.iter().map(|allowed| allowed.network)) {
         cx.error(raw.allow.spot(raw.spot()), Fault::OpenRelay { listener: named(), address });
     }
 }
 
 /// The networks take in at least half of the IPv4 or of the IPv6 internet (2000::/3, RFC 4291, 2.4): nobody's own
 /// networks do, however they are cut up.
-fn covers_the_internet(nets: &[IpNet]) -> bool {
+fn covers_the_internet(nets: impl Iterator<Item = IpNet>) -> bool {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for net in nets {
         match net {
-            IpNet::V4(net) => v4.push(*net),
+            IpNet::V4(net) => v4.push(net),
             // An IPv4 client of a dual-stack socket.
             IpNet::V6(net) => match net.addr().to_ipv4_mapped() {
                 Some(ip) if net.prefix_len() >= 96 => {
                     v4.extend(Ipv4Net::new(ip, net.prefix_len() - 96).ok());
                 }
-                Some(_) | None => v6.push(*net),
+                Some(_) | None => v6.push(net),
             },
         }
     }
@@ -194,8 +231,9 @@ fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
         }
         users.push(User {
             name: name.value.clone(),
-            password: raw.password.get().map_or_else(|| Secret::new(String::new()), |hash| hash.0.clone()),
+            password: raw.password.get().map(|hash| hash.0.clone()),
             senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
+            check_from_header: raw.check_from_header.or(false),
         });
     }
     users
@@ -264,7 +302,7 @@ mod tests {
             ("", false),
         ] {
             let list: Vec<IpNet> = nets.split_whitespace().map(|net| net.parse().unwrap()).collect();
-            assert_eq!(covers_the_internet(&list), all, "{nets}");
+            assert_eq!(covers_the_internet(list.into_iter()), all, "{nets}");
         }
     }
 
@@ -272,8 +310,8 @@ mod tests {
     fn loopback_is_allowed_by_default() {
         for ip in ["127.0.0.1", "127.9.9.9", "::1"] {
             let ip: IpAddr = ip.parse().unwrap();
-            assert!(loopback().iter().any(|net| net.contains(&ip)), "{ip}");
+            assert!(loopback().iter().any(|allowed| allowed.network.contains(&ip)), "{ip}");
         }
-        assert!(!loopback().iter().any(|net| net.contains(&"10.0.0.1".parse::<IpAddr>().unwrap())));
+        assert!(!loopback().iter().any(|allowed| allowed.network.contains(&"10.0.0.1".parse::<IpAddr>().unwrap())));
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, Span};
-use crate::config::read::{List, OneOrMany, record, words};
+use crate::config::read::{List, OneOrMany, either, record, words};
+use crate::config::tree::Value;
 use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
 use crate::mail::Domain;
 
@@ -21,6 +22,8 @@ record! {
         may "tls" tls: RawTlsFiles,
         /// Who may sign in.
         may "users" users: List<RawUser>,
+        /// What logins may cost, and how guessing passwords is slowed down.
+        may "logins" logins: RawLogins,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
         /// Name resolution.
@@ -44,8 +47,15 @@ record! {
         may "tls" tls: ListenerTls,
         /// none, optional or required. Default: none.
         may "authentication" authentication: Authentication,
-        /// Networks that may relay without authentication. Default: loopback alone.
-        may "allow" allow: List<IpNet>,
+        /// Networks from which nothing is taken; goes before `allow`.
+        may "deny" deny: List<IpNet>,
+        /// Networks that may relay without authentication; with {network, senders}, only as these senders. The smallest
+        /// network that holds a client decides. Default: loopback alone.
+        may "allow" allow: List<RawAllowed>,
+        /// The header's From must be among the senders of the user or network too. Default: false.
+        may "check_from_header" check_from_header: bool,
+        /// PEM file with those who issue certificates to clients; a client that shows one is the user whom it names.
+        may "client_ca" client_ca: PathBuf,
         /// The largest message. Default: 35MiB.
         may "max_message_size" max_message_size: Size,
         /// Connections at one time. Default: 1000.
@@ -54,6 +64,19 @@ record! {
         may "max_recipients" max_recipients: Int<1, 100_000>,
     }
     later ["protocol", "lmtp", "proxy_protocol", "rate", "inspect"]
+}
+
+either!(RawAllowed { Held(RawNetwork) if Value::Map(_), Plain(IpNet) });
+
+record! {
+    /// A network, and what it may send as.
+    struct RawNetwork {
+        /// In CIDR form.
+        need "network" network: IpNet,
+        /// Addresses that the network may send from. Default: any.
+        may "senders" senders: List<AddressPattern>,
+    }
+    later ["rate", "burst", "check_from_header"]
 }
 
 record! {
@@ -72,12 +95,33 @@ record! {
     struct RawUser {
         /// The user name of AUTH.
         need "name" name: String,
-        /// The password's argon2 hash, in PHC form.
+        /// The password's argon2 hash in PHC form, or its SCRAM verifier (SCRAM-SHA-256$...): `waypost hash-password` makes both.
         need "password" password: PasswordHash,
         /// Addresses that the user may send from. Default: any.
         may "senders" senders: List<AddressPattern>,
+        /// The header's From must be one of them too. Default: false.
+        may "check_from_header" check_from_header: bool,
     }
     later ["rate", "burst", "quota"]
+}
+
+record! {
+    /// What logins may cost, and how guessing passwords is slowed down.
+    struct RawLogins {
+        /// Passwords that are checked at one time in the whole process. Default: half of the CPUs.
+        may "checks" checks: Int<1, 1000>,
+        /// Before the reply to a failed login; doubles with each further one of the address, up to five times. Default: 1s.
+        may "delay" delay: Pause,
+        /// Failed logins of an address (IPv6: of a /64) before it is refused for a while. Default: 20.
+        may "address_failures" address_failures: Count,
+        /// Failed logins of a user name before it is refused for a while, but for addresses where it got in before. Default: 20.
+        may "user_failures" user_failures: Count,
+        /// The span in which failures count. Default: 10m.
+        may "within" within: Span,
+        /// How long no login is tried then. Default: 10m.
+        may "refuse_for" refuse_for: Span,
+    }
+    later []
 }
 
 record! {

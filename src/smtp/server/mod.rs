@@ -15,6 +15,7 @@ mod interface;
 mod lines;
 mod mail;
 mod replies;
+mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,8 @@ use crate::smtp::reply::Reply;
 
 use lines::{Line, Lines};
 
-pub use interface::{Action, Answer, Input, Peer, Question, Settings, Transaction};
+pub use interface::{Action, Answer, Input, Peer, Question, Secured, Settings, Transaction};
+pub use scram::Challenge;
 
 /// The machine.
 #[derive(Debug)]
@@ -38,6 +40,9 @@ pub struct Session {
     tls: bool,
     helo: Option<Helo>,
     user: Option<String>,
+    /// The user is whom the client's certificate names; AUTH may still name another.
+    by_certificate: bool,
+    exporter: Option<[u8; 32]>,
     /// Bad commands so far, failed logins weighing more.
     errors: u32,
     stopping: bool,
@@ -71,6 +76,9 @@ enum Asking {
     Mail(Box<Transaction>),
     Rcpt(Box<Transaction>, Recipient),
     Authenticate,
+    Verifier(Box<scram::First>),
+    /// With the server's last message.
+    Proven(String),
     Store,
 }
 
@@ -91,6 +99,8 @@ impl Session {
             tls: peer.tls,
             helo: None,
             user: None,
+            by_certificate: false,
+            exporter: None,
             errors: 0,
             stopping: false,
         }
@@ -111,6 +121,13 @@ impl Session {
             Input::Shutdown => self.stopping = true,
         }
         self.stop_where_due(out);
+    }
+
+    /// Tells what the handshake came to; to be called once it is done, before anything is read.
+    pub fn secured(&mut self, secured: Secured) {
+        self.exporter = secured.exporter;
+        self.by_certificate = secured.user.is_some();
+        self.user = secured.user;
     }
 
     /// The socket is to be read: no question is open, no handshake due, and the session has not ended.
@@ -143,7 +160,9 @@ impl Session {
                 Some(transaction.reverse_path.as_ref())
             }
             State::Idle | State::Between(_) | State::Auth(_) | State::Data(_) | State::Chunk(_) => None,
-            State::Asking(Asking::Authenticate | Asking::Store) | State::StartingTls | State::Closed => None,
+            State::Asking(Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) | Asking::Store)
+            | State::StartingTls
+            | State::Closed => None,
         }
     }
 
@@ -239,7 +258,7 @@ impl Session {
             lines.push("STARTTLS".to_owned());
         }
         if self.settings.authentication && self.safe_for_passwords() {
-            lines.push("AUTH PLAIN LOGIN".to_owned());
+            lines.push(format!("AUTH {}", self.mechanisms()));
         }
         Reply { code: 250, status: None, lines }
     }
@@ -271,6 +290,7 @@ impl Session {
             self.tls = true;
             self.helo = None;
             self.user = None;
+            self.by_certificate = false;
         }
     }
 
@@ -294,12 +314,17 @@ impl Session {
                 replies::recipient_ok()
             }
             (Asking::Authenticate, Answer::Authenticated(user)) => {
-                self.user = Some(user);
+                self.sign_in(user);
                 replies::authenticated()
+            }
+            (Asking::Verifier(first), Answer::Challenge(challenge)) => self.scram_challenge(*first, challenge),
+            (Asking::Proven(last), Answer::Authenticated(user)) => {
+                self.state = State::Auth(auth::Step::ScramEnd { user });
+                Reply::plain(334, last)
             }
             (Asking::Store, Answer::Stored(mid)) => replies::stored(mid),
             (asking, Answer::Refuse(reply)) => return self.refused(asking, reply, out),
-            (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Stored(_)) => {
+            (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Challenge(_) | Answer::Stored(_)) => {
                 return self.refused(asking, replies::local_error(), out);
             }
         };
@@ -318,7 +343,11 @@ impl Session {
                 self.state = State::Open(transaction);
                 out.push(Action::Reply(reply));
             }
-            Asking::Authenticate => self.blame(reply, FAILED_LOGIN, out),
+            // Nothing was guessed where nothing was checked.
+            Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) if reply.is_transient() => {
+                self.blame(reply, 1, out);
+            }
+            Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) => self.blame(reply, FAILED_LOGIN, out),
             Asking::Mail(_) | Asking::Store => out.push(Action::Reply(reply)),
         }
     }

@@ -12,6 +12,7 @@ pub mod process;
 pub mod relay;
 pub mod sink;
 pub mod smtp;
+pub mod talk;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -17,6 +17,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_waypost");
 #[derive(Default)]
 pub struct Setup {
     listener: String,
+    others: String,
     queue: String,
     server: String,
     routes: String,
@@ -32,6 +33,12 @@ impl Setup {
     /// Further keys of the listener, in flow style: `tls: starttls, authentication: required`.
     pub fn listener(mut self, keys: &str) -> Self {
         self.listener = keys.to_owned();
+        self
+    }
+
+    /// A further listener, in flow style without the braces.
+    pub fn other_listener(mut self, keys: &str) -> Self {
+        self.others.push_str(&format!("  - {{{keys}}}\n"));
         self
     }
 
@@ -71,9 +78,9 @@ impl Setup {
         let comma = if self.listener.is_empty() { "" } else { ", " };
         let path = if self.queue.contains("path:") { "" } else { "path: data/queue.redb, " };
         let server = format!(
-            "hostname: relay.example\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:{port}\"{comma}{}}}\n\
+            "hostname: relay.example\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:{port}\"{comma}{}}}\n{}\
              queue: {{{path}{}}}\nlog: {{format: json, level: info}}\n{}",
-            self.listener, self.queue, self.server
+            self.listener, self.others, self.queue, self.server
         );
         let write = |name: &str, content: &str| {
             let path = folder.path().join(name);
