@@ -76,7 +76,7 @@ async fn serve(config: Config, queue: Queue) -> anyhow::Result<()> {
         hostname: server.hostname,
         table,
         queue,
-        access: Arc::new(Access::new(server.users, server.logins)),
+        access: Arc::new(Access::new(server.users, server.directory, server.logins)?),
         clock,
         mids,
         timeouts: ingress::ClientTimeouts { grace: server.shutdown_grace, ..ingress::ClientTimeouts::default() },

@@ -9,6 +9,7 @@
 
 mod bounded;
 mod cache;
+mod directory;
 mod ledger;
 mod line;
 mod networks;
@@ -27,13 +28,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::config::{LoginLimits, ScramVerifier, Secret, ShowDuration, User, Verifier};
+use crate::config::{self, LoginLimits, ScramVerifier, Secret, ShowDuration, User, Verifier};
 use crate::smtp::server::Challenge;
 
 use cache::Cache;
+use directory::Directory;
 use ledger::{Ledger, Refused};
 use line::{Line, Turn};
 
+pub use directory::DirectoryError;
 pub use networks::Networks;
 pub use senders::Senders;
 
@@ -51,6 +54,9 @@ pub struct Access {
     /// What the password of a name that is not known is checked against.
     nobody: Option<Verifier>,
     some_scram: Option<Arc<ScramVerifier>>,
+    directory: Option<Directory>,
+    /// Of its users, but for those with an entry here.
+    directory_senders: Option<Arc<Senders>>,
     limits: LoginLimits,
     line: Line,
     ledger: Mutex<Ledger>,
@@ -77,7 +83,14 @@ pub enum Login {
 }
 
 impl Access {
-    pub fn new(users: Vec<User>, limits: LoginLimits) -> Self {
+    /// Blocking: a directory's certificates are read.
+    pub fn new(
+        users: Vec<User>,
+        directory: Option<config::Directory>,
+        limits: LoginLimits,
+    ) -> Result<Self, DirectoryError> {
+        let cached = directory.as_ref().map_or(CACHED, |directory| directory.cache);
+        let directory_senders = directory.as_ref().map(|directory| Arc::new(Senders::of_directory(directory)));
         let nobody = users.iter().find_map(|user| user.password.clone());
         let some_scram = users.iter().find_map(|user| match &user.password {
             Some(Verifier::Scram(verifier)) => Some(verifier.clone()),
@@ -88,20 +101,30 @@ impl Access {
             (user.name, Known { verifier: user.password, senders })
         });
         let checks = limits.checks.unwrap_or_else(half_of_the_cpus);
-        Self {
+        Ok(Self {
             users: users.collect(),
             nobody,
             some_scram,
             line: Line::new(checks, WAITING),
             ledger: Mutex::new(Ledger::new(&limits)),
-            cache: Mutex::new(Cache::new(CACHED)),
+            cache: Mutex::new(Cache::new(cached)),
+            directory: directory.map(Directory::new).transpose()?,
+            directory_senders,
             limits,
+        })
+    }
+
+    /// The name that a user goes by, of all that the client may write for it.
+    pub fn name(&self, user: String) -> String {
+        if self.directory.is_none() || self.users.contains_key(&user) {
+            return user;
         }
+        Directory::name(&user).unwrap_or(user)
     }
 
     /// What the user may send as; `None`: anything.
     pub fn senders(&self, user: &str) -> Option<&Arc<Senders>> {
-        self.users.get(user).map(|known| &known.senders)
+        self.users.get(user).map(|known| &known.senders).or(self.directory_senders.as_ref())
     }
 
     /// Whether the password is the user's. A failure is answered late.
@@ -125,12 +148,24 @@ impl Access {
         if let Some(login) = self.at_once(client, user, &password) {
             return (login, None);
         }
-        let Some(turn) = self.line.turn().await else { return (Login::Busy, None) };
+        let known = self.users.get(user).and_then(|known| known.verifier.clone());
+        let directory = self.directory.as_ref().filter(|_| known.is_none());
+        let turn = match directory {
+            Some(directory) => directory.turn().await,
+            None => self.line.turn().await,
+        };
+        let Some(turn) = turn else { return (Login::Busy, None) };
         // While this one waited, the same login may have been tried, or too many others of the address.
         if let Some(login) = self.at_once(client, user, &password) {
             return (login, Some(turn));
         }
-        let known = self.users.get(user).and_then(|known| known.verifier.clone());
+        if let Some(directory) = directory {
+            let login = directory.sign_in(user, &password).await;
+            if let Login::Good | Login::Wrong = login {
+                locked(&self.cache).put(user, &password, login == Login::Good, Instant::now());
+            }
+            return (login, Some(turn));
+        }
         let (verifier, is_known) = match (known, &self.nobody) {
             (Some(verifier), _) => (verifier, true),
             (None, Some(nobody)) => (nobody.clone(), false),

@@ -1,6 +1,6 @@
 //! What somebody may send as.
 
-use crate::config::{AddressPattern, Allowed, User};
+use crate::config::{AddressPattern, Allowed, Directory, User};
 use crate::mail::Address;
 
 /// The senders of a user or of a network.
@@ -19,6 +19,14 @@ impl Senders {
 
     pub(super) fn of_network(allowed: &Allowed) -> Self {
         Self { who: format!("Network {}", allowed.network), patterns: allowed.senders.clone(), header_too: false }
+    }
+
+    pub(super) fn of_directory(directory: &Directory) -> Self {
+        Self {
+            who: "A user of the directory".to_owned(),
+            patterns: directory.senders.clone(),
+            header_too: directory.check_from_header,
+        }
     }
 
     /// `User billing`, `Network 10.1.0.0/16`.

@@ -23,7 +23,8 @@ fn access(limits: LoginLimits) -> Access {
         senders: senders.iter().map(|pattern| AddressPattern::parse(pattern).unwrap()).collect(),
         check_from_header: false,
     };
-    Access::new(vec![user("billing", "right", &["*@billing.corp.example"]), user("any", "other", &[])], limits)
+    Access::new(vec![user("billing", "right", &["*@billing.corp.example"]), user("any", "other", &[])], None, limits)
+        .unwrap()
 }
 
 const CLIENT: &str = "192.0.2.1";
@@ -48,7 +49,7 @@ async fn the_right_password_of_the_right_user_alone() {
         // From memory it is the same.
         assert_eq!(login(&access, CLIENT, name, password).await, expected, "{name} {password}");
     }
-    let nobody = Access::new(Vec::new(), LoginLimits::default());
+    let nobody = Access::new(Vec::new(), None, LoginLimits::default()).unwrap();
     assert_eq!(login(&nobody, CLIENT, "billing", "right").await, Login::Wrong);
 }
 

@@ -110,6 +110,16 @@ pub(super) enum Fault {
         "listener '{listener}': an open relay: {address} would take mail from anyone to anywhere; name your own networks"
     )]
     OpenRelay { listener: String, address: String },
+    #[error("user '{user}': key 'password' is missing; without it, a user is one of a directory or of a certificate")]
+    NoPassword { user: String },
+    #[error("the file {path} names no user")]
+    EmptyUsersFile { path: String },
+    #[error("{0}")]
+    Ldap(&'static str),
+    #[error("'{0}' is no LDAP URL; write ldap://host or ldaps://host, with a port where it is not 389 or 636")]
+    LdapUrl(String),
+    #[error("passwords would travel in clear to {host}; write ldaps:// or 'starttls: true'")]
+    LdapClear { host: String },
     #[error("no listener has 'authentication': no user can sign in")]
     IdleUsers,
     #[error("'warn_after' ({}) is not before 'expire' ({}): nobody would be warned", ShowDuration(*.warn_after), ShowDuration(*.expire))]

@@ -28,7 +28,10 @@ pub struct Server {
     pub hostname: Domain,
     pub listeners: Vec<Listener>,
     pub tls: Option<TlsFiles>,
+    /// Of `waypost.yaml` and of the users' file.
     pub users: Vec<User>,
+    /// Where names are asked for that are not among these.
+    pub directory: Option<Directory>,
     pub logins: LoginLimits,
     pub queue: QueueSettings,
     /// Empty: the system's resolvers.
@@ -95,6 +98,33 @@ pub struct User {
     pub senders: Vec<AddressPattern>,
     /// The header's From must be one of these too.
     pub check_from_header: bool,
+}
+
+/// An LDAP server that knows users: who can bind there signs in here.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// `ldap://` or `ldaps://`, with a host and perhaps a port.
+    pub url: String,
+    pub starttls: bool,
+    /// Trusted beside the system's roots.
+    pub ca: Option<PathBuf>,
+    pub lookup: Lookup,
+    /// The DN of the group that a user must be a member of.
+    pub group: Option<String>,
+    /// What users without an entry of their own may send as; empty: anything.
+    pub senders: Vec<AddressPattern>,
+    pub check_from_header: bool,
+    /// For all that one login asks of it.
+    pub timeout: Duration,
+    /// How long a good login needs no further bind.
+    pub cache: Duration,
+}
+
+/// How a user's DN is known. `{user}` stands for the name.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    Template(String),
+    Search { base: String, filter: String, bind: Option<(String, Secret)> },
 }
 
 /// What logins may cost, and how guessing is slowed down.

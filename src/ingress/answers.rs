@@ -90,6 +90,7 @@ fn refuse(door: &Door, who: Who<'_>, to: Option<&Address>, reply: Reply) -> Answ
 
 /// Whether the password is the user's.
 pub(super) async fn authenticate(door: &Door, client: IpAddr, user: String, password: Secret) -> Answer {
+    let user = door.deps.access.name(user);
     let login = door.deps.access.sign_in(client, &user, password).await;
     signed_in(door, client, user, login)
 }

@@ -32,7 +32,7 @@ fn access() -> Access {
         senders: vec![AddressPattern::parse("*@billing.example").unwrap()],
         check_from_header: false,
     };
-    Access::new(vec![user], LoginLimits { delay: Duration::ZERO, ..LoginLimits::default() })
+    Access::new(vec![user], None, LoginLimits { delay: Duration::ZERO, ..LoginLimits::default() }).unwrap()
 }
 
 /// `AUTH PLAIN` of that user.

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod clients;
+mod directory;
 mod disk_full;
 mod failover;
 mod first_mail;

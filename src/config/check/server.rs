@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names};
+use super::{Files, Names, users};
 use crate::config::Size;
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Allowed, Authentication, Listener, ListenerTls, LogSettings, LoginLimits, QueueSettings, Server, TlsFiles, User,
+    Allowed, Authentication, Listener, ListenerTls, LogSettings, LoginLimits, QueueSettings, Server, TlsFiles,
 };
 use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, RawTlsFiles, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
@@ -28,6 +28,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             listeners: vec![usual_listener()],
             tls: None,
             users: Vec::new(),
+            directory: None,
             logins: LoginLimits::default(),
             queue: queue(None, cx),
             nameservers: Vec::new(),
@@ -36,13 +37,16 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         };
     };
     cx.file = name.clone();
-    let users = users(file, cx);
+    let users = users::check(files, cx);
+    cx.file = name.clone();
+    let directory = users::directory(file, cx);
     let log = file.log.get();
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
-        listeners: listeners(file, cx),
+        listeners: listeners(files, file, cx),
         tls: file.tls.get().and_then(|tls| tls_files(tls, cx)),
         users,
+        directory,
         logins: logins(file.logins.get()),
         queue: queue(file.queue.get(), cx),
         nameservers: file
@@ -89,7 +93,7 @@ fn usual_listener() -> Listener {
     }
 }
 
-fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
+fn listeners(files: &Files, file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
     let Some(raw) = file.listeners.get() else {
         return vec![usual_listener()];
     };
@@ -124,13 +128,13 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
         };
-        judge(file, raw, &listener, cx);
+        judge(files, file, raw, &listener, cx);
         listeners.push(listener);
     }
     if let Some(users) = file.users.key
-        && file.users.get().is_some_and(|users| !users.is_empty())
+        && users::some(files)
         && listeners.len() == raw.len()
-        && listeners.iter().all(|listener| listener.authentication == Authentication::None)
+        && listeners.iter().all(|one| one.authentication == Authentication::None && one.client_ca.is_none())
     {
         cx.warning(users, Fault::IdleUsers);
     }
@@ -161,7 +165,7 @@ fn logins(raw: Option<&RawLogins>) -> LoginLimits {
 }
 
 /// What a listener must not be.
-fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<'_>) {
+fn judge(files: &Files, file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<'_>) {
     let named = || listener.name.clone();
     if listener.max_message_size.0 == 0 {
         cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
@@ -175,8 +179,8 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
         cx.error(raw.client_ca.spot(raw.spot()), Fault::ClientCaWithoutTls { listener: named() });
     }
     let signs_in = listener.authentication != Authentication::None;
-    let no_users = !file.users.is_given() || file.users.get().is_some_and(Vec::is_empty);
-    if signs_in && no_users {
+    let unread = file.users.is_given() && file.users.get().is_none();
+    if signs_in && !unread && !users::some(files) {
         cx.error(raw.authentication.spot(raw.spot()), Fault::NoUsers { listener: named() });
     }
     if listener.address.ip().to_canonical().is_loopback() {
@@ -219,24 +223,6 @@ fn covers_the_internet(nets: impl Iterator<Item = IpNet>) -> bool {
         })
         .sum();
     v4 >= 1 << 31 || v6 >= 1 << 124
-}
-
-fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
-    let mut names = Names::new("user", false);
-    let mut users = Vec::new();
-    for raw in file.users.get().into_iter().flatten() {
-        let Some(name) = &raw.name.value else { continue };
-        if !names.add(&name.value, name.spot, cx) {
-            continue;
-        }
-        users.push(User {
-            name: name.value.clone(),
-            password: raw.password.get().map(|hash| hash.0.clone()),
-            senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
-            check_from_header: raw.check_from_header.or(false),
-        });
-    }
-    users
 }
 
 fn tls_files(raw: &RawTlsFiles, cx: &mut Cx<'_>) -> Option<TlsFiles> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, Span};
+use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawUsers, Span};
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
 use crate::config::{AddressPattern, Authentication, ListenerTls, LogFormat, Size};
@@ -21,7 +21,7 @@ record! {
         /// The certificate of all listeners that speak TLS.
         may "tls" tls: RawTlsFiles,
         /// Who may sign in.
-        may "users" users: List<RawUser>,
+        may "users" users: RawUsers,
         /// What logins may cost, and how guessing passwords is slowed down.
         may "logins" logins: RawLogins,
         /// The durable queue and its retry schedule.
@@ -96,7 +96,7 @@ record! {
         /// The user name of AUTH.
         need "name" name: String,
         /// The password's argon2 hash in PHC form, or its SCRAM verifier (SCRAM-SHA-256$...): `waypost hash-password` makes both.
-        need "password" password: PasswordHash,
+        may "password" password: PasswordHash,
         /// Addresses that the user may send from. Default: any.
         may "senders" senders: List<AddressPattern>,
         /// The header's From must be one of them too. Default: false.

@@ -11,6 +11,7 @@ pub mod postfix;
 pub mod process;
 pub mod relay;
 pub mod sink;
+pub mod slapd;
 pub mod smtp;
 pub mod talk;
 

@@ -1,8 +1,9 @@
 //! The built relay, with a configuration directory of its own.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::log::Log;
@@ -185,6 +186,17 @@ impl Relay {
         assert_eq!(reply.code, 250, "{reply:?}; the relay's log:\n{}", self.log().raw());
         reply.text
     }
+}
+
+/// What a verb of the binary prints, given that input.
+pub fn waypost_with_input(args: &[&str], input: &str) -> String {
+    let mut command = Command::new(BINARY);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
 }
 
 /// Runs a verb of the binary in a folder.
