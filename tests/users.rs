@@ -1,4 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 //! Where users come from: lists, a file, a directory; and what can be wrong with them.
 
 use waypost::config::{self, Assumed, Loaded, Lookup, Outside, Sources, System, Verifier};

@@ -13,6 +13,9 @@ use crate::routing::Facts;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Answer;
 
+/// What a stranger hears where nobody could sign in.
+pub const RELAYING_DENIED: &str = "Relaying denied";
+
 /// Who is asked about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Who<'a> {
@@ -71,7 +74,7 @@ fn may_relay(door: &Door, who: Who<'_>) -> Result<(), Reply> {
     } else if door.settings.authentication {
         Err(refusal(530, 7, 0, "Authentication required"))
     } else {
-        Err(refusal(550, 7, 1, "Relaying denied"))
+        Err(refusal(550, 7, 1, RELAYING_DENIED))
     }
 }
 

@@ -42,6 +42,7 @@ use crate::routing::Table;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Settings;
 
+pub use answers::RELAYING_DENIED;
 pub use legs::NO_ROUTE;
 pub use tls::{TlsError, server_config};
 

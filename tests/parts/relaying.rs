@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::support::cert::Certificate;
-use crate::support::relay::{Relay, Setup};
+use crate::support::relay::{Relay, Setup, waypost};
 use crate::support::talk::{Identity, Talk};
 use crate::support::{free_port, loopback};
 
@@ -97,6 +97,53 @@ const TABLE: &[(&str, &str, &str, &str, &str, &str, &str)] = &[
     ("submission", "127.0.0.1", "foreign", "", "app@billing.example", "", "no TLS"),
     ("apps", "127.0.0.1", "billing", "", "app@billing.example", "", AUTH), // it asks for no certificate
 ];
+
+/// The relay's own proof: right where no stranger may relay, wrong where one may, though the configuration says otherwise.
+#[test]
+fn check_online_comes_as_a_stranger() {
+    let stage = stage();
+    let check = |args: &[&str]| {
+        let out = waypost(stage.relay.path(), &[&["check", "--online", "--config", "."], args].concat());
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let (status, said) = check(&[]);
+    assert_eq!(status, Some(0), "{said}");
+    for (name, address, reply) in
+        [("apps", stage.relay.address, AUTH), ("submission", stage.submission, AUTH), ("closed", stage.closed, DENIED)]
+    {
+        let line = format!("listener '{name}' at {address}: good: a stranger at 127.1.1.1 was refused: {reply}");
+        assert!(said.contains(&line), "{line}\n{said}");
+    }
+    let (_, json) = check(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["ok"], &json["online"][2]["verdict"]), (&true.into(), &"refused".into()), "{json}");
+
+    // What runs is not what is written: 127.1.1.1 may relay there.
+    let file = stage.relay.path().join("waypost.yaml");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let open = Setup::new()
+        .listener("tls: implicit, allow: [127.0.0.0/8]")
+        .server(&format!(
+            "tls: {{certificate: \"{}\", key: \"{}\"}}",
+            stage.server.certificate.display(),
+            stage.server.key.display()
+        ))
+        .route("name: all, match: {recipient_domain: ours.example}, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let of_open = std::fs::read_to_string(open.path().join("waypost.yaml")).unwrap();
+    std::fs::write(&file, of_open.replace("127.0.0.0/8", "127.0.0.1")).unwrap();
+    let (status, said) = check(&[]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("error: a stranger could relay: 127.1.1.1") && said.contains("No route"), "{said}");
+    std::fs::write(&file, written).unwrap();
+
+    let mut stage = stage;
+    stage.relay.stop(crate::support::BOUND);
+    let out = waypost(stage.relay.path(), &["check", "--online", "--config", "."]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.code() == Some(1) && said.contains("error: it cannot be asked"), "{said}");
+}
 
 /// A certificate of the authority for each name; `foreign` is of another one.
 struct Authority {
