@@ -27,13 +27,16 @@ fn a_list_a_file_and_a_directory() {
         "{LISTENER}\nusers:\n  list: [{{name: a, password: \"{HASH}\"}}, {{name: b, senders: [\"*@b.example\"]}}]\n  \
          file: team.yaml\n  ldap: {{url: \"ldaps://dc.corp.example\", bind_dn: \"{{user}}@corp.example\"}}"
     );
-    let team = format!("users:\n  - {{name: c, password: \"{SCRAM}\", check_from_header: true}}\n");
+    let team = format!("users:\n  - {{name: c, password: \"{SCRAM}\", check_from_header: true, rate: 5/h}}\n");
     let (loaded, told) = load(&server, Some(&team), &System);
     assert_eq!(told, Vec::<String>::new());
     let server = loaded.config.unwrap().server;
     let users: Vec<_> = server.users.iter().map(|user| (user.name.as_str(), user.password.is_some())).collect();
     assert_eq!(users, [("a", true), ("b", false), ("c", true)]);
     assert!(matches!(server.users[2].password, Some(Verifier::Scram(_))) && server.users[2].check_from_header);
+    let rates: Vec<_> =
+        server.users.iter().map(|user| user.limits.messages.map(|limit| limit.rate.to_string())).collect();
+    assert_eq!(rates, [None, None, Some("5/h".to_owned())]);
     let directory = server.directory.unwrap();
     assert!(matches!(directory.lookup, Lookup::Template(template) if template == "{user}@corp.example"));
     assert_eq!((directory.timeout.as_secs(), directory.cache.as_secs()), (5, 300));
