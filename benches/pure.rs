@@ -47,6 +47,7 @@ fn sessions(criterion: &mut Criterion) {
         max_errors: 20,
         starttls: false,
         authentication: false,
+        scram: false,
     });
     let peer = Peer { loopback: true, tls: false, must_authenticate: false };
     let mut group = criterion.benchmark_group("session");

@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::access::Users;
+use crate::access::Access;
 use crate::config::{self, Config, Server};
+use crate::delivery;
 use crate::ingress;
-use crate::mail::{Address, MidSource, ProviderName};
+use crate::mail::{MidSource, ProviderName};
 use crate::os::{self, Clock, StopRequests};
 use crate::queue::{Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
-use crate::{config::Secret, delivery};
 
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
 const QUEUE_CACHE: usize = 32 << 20;
@@ -112,7 +112,7 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
         hostname: server.hostname,
         table,
         queue,
-        gate: Arc::new(Doorman(Users::new(server.users))),
+        access: Arc::new(Access::new(server.users, server.directory, server.logins)?),
         clock: clock.clone(),
         mids,
         limits,
@@ -192,17 +192,4 @@ fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<Provider
         transports.insert(provider.name.clone(), transport);
     }
     Ok(transports)
-}
-
-/// What the doors ask of `access`.
-struct Doorman(Users);
-
-impl ingress::Gate for Doorman {
-    fn authenticate(&self, user: &str, password: &Secret) -> bool {
-        self.0.authenticate(user, password)
-    }
-
-    fn may_send(&self, user: &str, reverse_path: Option<&Address>) -> bool {
-        self.0.may_send(user, reverse_path)
-    }
 }

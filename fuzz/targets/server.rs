@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
+use waypost::config::ScramVerifier;
 use waypost::mail::{BodyKind, Mid, Recipient};
 use waypost::smtp::command::{self, Command};
 use waypost::smtp::reply::Reply;
-use waypost::smtp::server::{Action, Answer, Input, Overdue, Peer, Question, Session, Settings};
+use waypost::smtp::server::{Action, Answer, Challenge, Input, Overdue, Peer, Question, Session, Settings};
 use waypost_fuzz::{HEAD, Wheel, flights, has_bare_line_end, split};
 
 const MOST_COMMAND: usize = 4096;
@@ -52,6 +53,7 @@ impl<'a> Driver<'a> {
             max_errors: 20,
             starttls: flag(3),
             authentication: flag(4),
+            scram: flag(7),
         });
         let peer = Peer { loopback: flag(0), tls: flag(1), must_authenticate: flag(2) };
         let mut out = Vec::new();
@@ -129,7 +131,7 @@ impl<'a> Driver<'a> {
             if let Some((answer, good)) = answer {
                 self.session.step(Input::Answer(answer), &mut actions);
                 match actions.first() {
-                    Some(Action::Reply(reply)) => assert_eq!(reply.is_positive(), good, "{reply:?}"),
+                    Some(Action::Reply(reply)) => assert_eq!(reply.is_positive() || reply.code == 334, good, "{reply:?}"),
                     other => panic!("{other:?} to an answer"),
                 }
             }
@@ -164,6 +166,10 @@ impl<'a> Driver<'a> {
                 assert!(self.tls || self.peer.loopback, "a password in clear");
                 assert!(!user.contains(char::is_control));
             }
+            Question::Verifier { user } | Question::Proven { user, .. } => {
+                assert!(self.tls || self.peer.loopback, "a login in clear");
+                assert!(!user.contains(char::is_control));
+            }
             Question::Store { body } => {
                 let content = self.begun.take().expect("nothing to store");
                 assert!(!has_bare_line_end(&content) && (content.is_empty() || content.ends_with(b"\r\n")));
@@ -185,7 +191,18 @@ impl<'a> Driver<'a> {
                 self.accepted.push(recipient.clone());
                 (Answer::Accept, true)
             }
-            (_, Question::Authenticate { user, .. }) => (Answer::Authenticated(user.clone()), true),
+            (_, Question::Authenticate { user, .. } | Question::Proven { user, .. }) => {
+                (Answer::Authenticated(user.clone()), true)
+            }
+            (_, Question::Verifier { .. }) => {
+                let verifier = ScramVerifier {
+                    iterations: std::num::NonZeroU32::MIN,
+                    salt: b"salt".to_vec(),
+                    stored_key: [1; 32],
+                    server_key: [2; 32],
+                };
+                (Answer::Challenge(Challenge { verifier: Arc::new(verifier), nonce: "SERVER".to_owned() }), true)
+            }
             (_, Question::Store { .. }) => (Answer::Stored(Mid::from_bits(2)), true),
         }
     }

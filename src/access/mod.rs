@@ -1,96 +1,265 @@
-//! Who may relay: users, their passwords, and what each may send as. Networks are the listener's (`allow`).
+//! Who may relay: networks, users, their passwords, and what each may send as.
+//!
+//! Promises:
+//! - a password is checked beside the runtime, few at a time in the whole process, behind a line of bounded length: many
+//!   logins slow logins down, and nothing else;
+//! - failed logins are answered late, and beyond a limit for an address or a user none is tried for a while;
+//! - a name that is not known costs as much as one that is, so that time does not tell which names exist;
+//! - all that is remembered of clients is bounded, and no password is kept in clear.
 
-use argon2::{Argon2, PasswordHash, PasswordVerifier};
+mod bounded;
+mod cache;
+mod directory;
+mod ledger;
+mod line;
+mod networks;
+mod password;
+mod senders;
+#[cfg(test)]
+mod tests;
 
-use crate::config::{Secret, User};
-use crate::mail::Address;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// The users of the configuration.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::config::{self, LoginLimits, ScramVerifier, Secret, ShowDuration, User, Verifier};
+use crate::smtp::server::Challenge;
+
+use cache::Cache;
+use directory::Directory;
+use ledger::{Ledger, Refused};
+use line::{Line, Turn};
+
+pub use directory::DirectoryError;
+pub use networks::Networks;
+pub use senders::Senders;
+
+/// Logins that wait for their password's turn; one more is put off.
+const WAITING: usize = 128;
+/// How long a password that was checked needs no further check.
+const CACHED: Duration = Duration::from_secs(300);
+/// A failed login is answered after at most so many delays.
+const MOST_DELAYS: u32 = 5;
+
+/// The users, and their logins.
 #[derive(Debug)]
-pub struct Users {
-    users: Vec<User>,
+pub struct Access {
+    users: HashMap<String, Known>,
+    /// What the password of a name that is not known is checked against.
+    nobody: Option<Verifier>,
+    some_scram: Option<Arc<ScramVerifier>>,
+    directory: Option<Directory>,
+    /// Of its users, but for those with an entry here.
+    directory_senders: Option<Arc<Senders>>,
+    limits: LoginLimits,
+    line: Line,
+    ledger: Mutex<Ledger>,
+    cache: Mutex<Cache>,
 }
 
-impl Users {
-    pub fn new(users: Vec<User>) -> Self {
-        Self { users }
-    }
+#[derive(Debug)]
+struct Known {
+    verifier: Option<Verifier>,
+    senders: Arc<Senders>,
+}
 
-    /// Whether the password is the user's. Blocking, and slow on purpose. A name that is not known costs as much as one
-    /// that is, so that time does not tell which names exist.
-    pub fn authenticate(&self, name: &str, password: &Secret) -> bool {
-        let user = self.named(name);
-        let Some(hash) = user.or(self.users.first()).and_then(|user| PasswordHash::new(user.password.expose()).ok())
-        else {
-            return false;
-        };
-        let fits = Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok();
-        fits && user.is_some()
-    }
+/// What a login came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    Good,
+    Wrong,
+    /// The address or the user failed too often: nothing was checked.
+    Refused,
+    /// Too many wait: nothing was checked.
+    Busy,
+    /// It could not be checked.
+    Unavailable,
+}
 
-    /// Whether the user may give this reverse-path (`None`: the null one, which notices of an application need).
-    pub fn may_send(&self, name: &str, reverse_path: Option<&Address>) -> bool {
-        self.named(name).is_some_and(|user| {
-            user.senders.is_empty()
-                || reverse_path.is_none()
-                || user.senders.iter().any(|pattern| pattern.matches(reverse_path))
+impl Access {
+    /// Blocking: a directory's certificates are read.
+    pub fn new(
+        users: Vec<User>,
+        directory: Option<config::Directory>,
+        limits: LoginLimits,
+    ) -> Result<Self, DirectoryError> {
+        let cached = directory.as_ref().map_or(CACHED, |directory| directory.cache);
+        let directory_senders = directory.as_ref().map(|directory| Arc::new(Senders::of_directory(directory)));
+        let nobody = users.iter().find_map(|user| user.password.clone());
+        let some_scram = users.iter().find_map(|user| match &user.password {
+            Some(Verifier::Scram(verifier)) => Some(verifier.clone()),
+            Some(Verifier::Argon2(_)) | None => None,
+        });
+        let users = users.into_iter().map(|user| {
+            let senders = Arc::new(Senders::of_user(&user));
+            (user.name, Known { verifier: user.password, senders })
+        });
+        let checks = limits.checks.unwrap_or_else(half_of_the_cpus);
+        Ok(Self {
+            users: users.collect(),
+            nobody,
+            some_scram,
+            line: Line::new(checks, WAITING),
+            ledger: Mutex::new(Ledger::new(&limits)),
+            cache: Mutex::new(Cache::new(cached)),
+            directory: directory.map(Directory::new).transpose()?,
+            directory_senders,
+            limits,
         })
     }
 
-    fn named(&self, name: &str) -> Option<&User> {
-        self.users.iter().find(|user| user.name == name)
+    /// The name that a user goes by, of all that the client may write for it.
+    pub fn name(&self, user: String) -> String {
+        if self.directory.is_none() || self.users.contains_key(&user) {
+            return user;
+        }
+        Directory::name(&user).unwrap_or(user)
+    }
+
+    /// What the user may send as; `None`: anything.
+    pub fn senders(&self, user: &str) -> Option<&Arc<Senders>> {
+        self.users.get(user).map(|known| &known.senders).or(self.directory_senders.as_ref())
+    }
+
+    /// Whether the password is the user's. A failure is answered late.
+    ///
+    /// Dropped while it waits, it leaves nothing behind but a password that may still be checked.
+    pub async fn sign_in(&self, client: IpAddr, user: &str, password: Secret) -> Login {
+        let (login, turn) = self.check(client, user, password).await;
+        let delay = self.settle(client, user, login);
+        // Counted by now: the next in line may be one failure too many.
+        drop(turn);
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        login
+    }
+
+    async fn check(&self, client: IpAddr, user: &str, password: Secret) -> (Login, Option<Turn>) {
+        if password.expose().is_empty() {
+            return (Login::Wrong, None);
+        }
+        if let Some(login) = self.at_once(client, user, &password) {
+            return (login, None);
+        }
+        let known = self.users.get(user).and_then(|known| known.verifier.clone());
+        let directory = self.directory.as_ref().filter(|_| known.is_none());
+        let turn = match directory {
+            Some(directory) => directory.turn().await,
+            None => self.line.turn().await,
+        };
+        let Some(turn) = turn else { return (Login::Busy, None) };
+        // While this one waited, the same login may have been tried, or too many others of the address.
+        if let Some(login) = self.at_once(client, user, &password) {
+            return (login, Some(turn));
+        }
+        if let Some(directory) = directory {
+            let login = directory.sign_in(user, &password).await;
+            if let Login::Good | Login::Wrong = login {
+                locked(&self.cache).put(user, &password, login == Login::Good, Instant::now());
+            }
+            return (login, Some(turn));
+        }
+        let (verifier, is_known) = match (known, &self.nobody) {
+            (Some(verifier), _) => (verifier, true),
+            (None, Some(nobody)) => (nobody.clone(), false),
+            (None, None) => return (Login::Wrong, Some(turn)),
+        };
+        let tried = password.clone();
+        // The turn goes along: it ends when the CPU is free again, whether or not the client has waited for it.
+        let checked = tokio::task::spawn_blocking(move || (password::fits(&verifier, &tried) && is_known, turn));
+        match checked.await {
+            Ok((fits, turn)) => {
+                locked(&self.cache).put(user, &password, fits, Instant::now());
+                (if fits { Login::Good } else { Login::Wrong }, Some(turn))
+            }
+            Err(error) => {
+                warn!(%client, user, %error, "a password could not be checked");
+                (Login::Unavailable, None)
+            }
+        }
+    }
+
+    /// Some user can sign in by SCRAM.
+    pub fn offers_scram(&self) -> bool {
+        self.some_scram.is_some()
+    }
+
+    /// What a login by SCRAM is checked against. A name that is not known, or has no such verifier, gets one that is made up,
+    /// and always the same, so that it looks as any other does.
+    pub fn challenge(&self, client: IpAddr, user: &str) -> Result<Challenge, Login> {
+        let Some(some) = &self.some_scram else { return Err(Login::Wrong) };
+        if locked(&self.ledger).refuses(client, user, Instant::now()) {
+            return Err(Login::Refused);
+        }
+        let verifier = match self.users.get(user).and_then(|known| known.verifier.as_ref()) {
+            Some(Verifier::Scram(verifier)) => verifier.clone(),
+            Some(Verifier::Argon2(_)) | None => Arc::new(password::made_up(user, some)),
+        };
+        Ok(Challenge { verifier, nonce: BASE64.encode(rand::random::<[u8; 18]>()) })
+    }
+
+    /// What a login by SCRAM came to. A failure is answered late.
+    pub async fn proven(&self, client: IpAddr, user: &str, proven: bool) -> Login {
+        // Others of the address may have failed since the challenge.
+        let login = match (locked(&self.ledger).refuses(client, user, Instant::now()), proven) {
+            (true, _) => Login::Refused,
+            (false, true) => Login::Good,
+            (false, false) => Login::Wrong,
+        };
+        let delay = self.settle(client, user, login);
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        login
+    }
+
+    /// What needs no check: it is refused, or was checked a moment ago.
+    fn at_once(&self, client: IpAddr, user: &str, password: &Secret) -> Option<Login> {
+        let now = Instant::now();
+        if locked(&self.ledger).refuses(client, user, now) {
+            return Some(Login::Refused);
+        }
+        let fits = locked(&self.cache).get(user, password, now)?;
+        Some(if fits { Login::Good } else { Login::Wrong })
+    }
+
+    /// Remembers what a login came to, and gives the time that it must wait.
+    fn settle(&self, client: IpAddr, user: &str, login: Login) -> Duration {
+        match login {
+            Login::Good => {
+                locked(&self.ledger).succeeded(client, user, Instant::now());
+                Duration::ZERO
+            }
+            Login::Wrong => {
+                let (failures, refused) = locked(&self.ledger).failed(client, user, Instant::now());
+                let span = ShowDuration(self.limits.refuse_for);
+                for refused in refused {
+                    match refused {
+                        Refused::Address => warn!(%client, "too many failed logins: the address is refused for {span}"),
+                        Refused::User => warn!(%client, user, "too many failed logins: the user is refused for {span}"),
+                    }
+                }
+                let delays = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(MOST_DELAYS).min(MOST_DELAYS);
+                self.limits.delay * delays
+            }
+            Login::Refused | Login::Busy | Login::Unavailable => Duration::ZERO,
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use argon2::password_hash::{PasswordHasher, SaltString};
+/// Held for a few lines, and never over a wait. A panic within leaves counts behind, and no broken promise.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    use super::*;
-    use crate::config::AddressPattern;
-
-    /// A hash of the least cost: the parameters are read from it.
-    fn hash(password: &str) -> Secret {
-        let params = argon2::Params::new(8, 1, 1, None).unwrap();
-        let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
-        let salt = SaltString::encode_b64(b"salt and pepper").unwrap();
-        Secret::new(argon2.hash_password(password.as_bytes(), &salt).unwrap().to_string())
-    }
-
-    fn users() -> Users {
-        let senders = vec![AddressPattern::parse("*@billing.corp.example").unwrap()];
-        Users::new(vec![
-            User { name: "billing".to_owned(), password: hash("right"), senders, limits: Default::default() },
-            User { name: "any".to_owned(), password: hash("other"), senders: Vec::new(), limits: Default::default() },
-        ])
-    }
-
-    #[test]
-    fn the_right_password_of_the_right_user_alone() {
-        for (name, password, fits) in [
-            ("billing", "right", true),
-            ("billing", "other", false),
-            ("any", "other", true),
-            ("nobody", "right", false),
-            ("Billing", "right", false),
-            ("billing", "", false),
-        ] {
-            assert_eq!(users().authenticate(name, &Secret::new(password.to_owned())), fits, "{name} {password}");
-        }
-        assert!(!Users::new(Vec::new()).authenticate("billing", &Secret::new("right".to_owned())));
-    }
-
-    #[test]
-    fn a_user_sends_as_what_the_configuration_names() {
-        for (name, from, may) in [
-            ("billing", Some("app@billing.corp.example"), true),
-            ("billing", Some("app@corp.example"), false),
-            ("billing", None, true),
-            ("any", Some("x@anywhere.example"), true),
-            ("nobody", Some("x@anywhere.example"), false),
-        ] {
-            let from = from.map(|from| from.parse().unwrap());
-            assert_eq!(users().may_send(name, from.as_ref()), may, "{name} {from:?}");
-        }
-    }
+/// The other half is for the mail.
+fn half_of_the_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 2).max(1))
 }

@@ -1,12 +1,18 @@
 //! `waypost check`: all errors and warnings of a configuration, with places, and its route tests.
 
+mod online;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::config::{self, Assumed, Config, Origin, Outside, Problem, ProblemJson, RouteTest, Sources, System};
+use online::Proof;
+
+use crate::config::{
+    self, Assumed, Config, Listener, Origin, Outside, Problem, ProblemJson, RouteTest, Sources, System,
+};
 
 /// Check the configuration: all errors and warnings, with their places
 #[derive(Debug, clap::Args)]
@@ -17,7 +23,13 @@ pub struct Args {
     /// Take secrets and certificate files as given: for a check where they are not, such as a review
     #[arg(long)]
     pub without_secrets: bool,
+    /// Come to the running relay's listeners as a stranger, who must not be able to relay
+    #[arg(long, conflicts_with = "without_secrets")]
+    pub online: bool,
 }
+
+/// What the listeners do with a stranger.
+type Prover = fn(&[Listener]) -> anyhow::Result<Vec<Proof>>;
 
 /// What the table itself has to say: shadowed routes, failing tests. Asked only of a configuration without errors.
 pub type RoutingCheck = fn(&Config, &[RouteTest]) -> Vec<Problem>;
@@ -35,6 +47,8 @@ struct Report<'a> {
     providers: usize,
     tests: usize,
     problems: Vec<ProblemJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online: Option<Vec<Proof>>,
 }
 
 /// Exit status 0: no errors; 1: errors.
@@ -65,7 +79,8 @@ pub fn run(
         }
         problems
     };
-    let good = report(&origin, &sources, outside, args.json, &checks, &mut io::stdout().lock())?;
+    let prove: Option<Prover> = args.online.then_some(online::prove);
+    let good = report(&origin, &sources, outside, args.json, &checks, prove, &mut io::stdout().lock())?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -75,13 +90,21 @@ fn report(
     outside: &dyn Outside,
     json: bool,
     checks: &dyn Fn(&Config, &[RouteTest]) -> Vec<Problem>,
+    prove: Option<Prover>,
     out: &mut dyn Write,
-) -> io::Result<bool> {
+) -> anyhow::Result<bool> {
     let mut loaded = config::load(sources, outside);
     if let Some(config) = &loaded.config {
         loaded.problems.extend(checks(config, &loaded.tests));
         config::sort(&mut loaded.problems);
     }
+    // With errors, it is not what runs.
+    let sound = loaded.config.as_ref().filter(|_| !loaded.problems.iter().any(Problem::is_error));
+    let online = match (prove, sound) {
+        (Some(prove), Some(config)) => Some(prove(&config.server.listeners)?),
+        (Some(_), None) | (None, _) => None,
+    };
+    let proven = online.iter().flatten().all(|proof| !proof.is_bad());
     let problems = &loaded.problems;
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     let warnings = problems.len() - errors;
@@ -90,10 +113,11 @@ fn report(
     let (files, tests) = (sources.names().count(), loaded.tests.len());
     if json {
         let problems = problems.iter().map(|problem| problem.json(sources)).collect();
-        let report = Report { ok: errors == 0, errors, warnings, files, routes, providers, tests, problems };
+        let ok = errors == 0 && proven;
+        let report = Report { ok, errors, warnings, files, routes, providers, tests, problems, online };
         serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
-        return Ok(errors == 0);
+        return Ok(ok);
     }
     for problem in problems {
         write!(out, "{}", problem.render(sources))?;
@@ -111,7 +135,10 @@ fn report(
         let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
         writeln!(out, "{what}: good: {routes}, {providers}{proven}{warnings}")?;
     }
-    Ok(errors == 0)
+    for proof in online.iter().flatten() {
+        writeln!(out, "{proof}")?;
+    }
+    Ok(errors == 0 && proven)
 }
 
 #[cfg(test)]
@@ -125,7 +152,7 @@ mod tests {
             .with("providers/a.yaml", "providers: [{name: out, transport: maildir, path: out}]");
         let mut out = Vec::new();
         let origin = Origin::Directory("conf".into());
-        let good = report(&origin, &sources, &Assumed, json, &routing, &mut out).unwrap();
+        let good = report(&origin, &sources, &Assumed, json, &routing, None, &mut out).unwrap();
         (good, String::from_utf8(out).unwrap())
     }
 

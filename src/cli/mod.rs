@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod hash_password;
 mod init;
 mod load;
 mod log;
@@ -38,6 +39,7 @@ enum Verb {
     #[command(disable_help_flag = true)]
     Send(send::Args),
     Schema(schema::Args),
+    HashPassword(hash_password::Args),
     /// Print the version
     Version(version::Args),
 }
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
+        Verb::HashPassword(args) => hash_password::run(&args),
         Verb::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {

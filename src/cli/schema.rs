@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::config::{self, Kind};
 
-/// Print the JSON Schema of a kind of file, or of all three
+/// Print the JSON Schema of a kind of file, or of all
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which one; without it, all three as one object
+    /// Which one; without it, all as one object
     #[arg(value_enum)]
     pub kind: Option<Which>,
 }
@@ -19,6 +19,8 @@ pub struct Args {
 pub enum Which {
     /// waypost.yaml
     Waypost,
+    /// The file that `users: {file: ...}` names
+    Users,
     /// routes/*.yaml
     Routes,
     /// providers/*.yaml
@@ -29,6 +31,7 @@ impl Which {
     fn kind(self) -> Kind {
         match self {
             Self::Waypost => Kind::Server,
+            Self::Users => Kind::Users,
             Self::Routes => Kind::Routes,
             Self::Providers => Kind::Providers,
         }
@@ -45,6 +48,7 @@ fn text(which: Option<Which>) -> String {
         Some(which) => config::schema(which.kind()),
         None => json!({
             "waypost": config::schema(Kind::Server),
+            "users": config::schema(Kind::Users),
             "routes": config::schema(Kind::Routes),
             "providers": config::schema(Kind::Providers),
         }),
@@ -59,7 +63,12 @@ mod tests {
     /// `WAYPOST_WRITE_SCHEMA=1 cargo nextest run schema` renews the files.
     #[test]
     fn the_committed_schemas_are_current() {
-        for (which, name) in [(Which::Waypost, "waypost"), (Which::Routes, "routes"), (Which::Providers, "providers")] {
+        for (which, name) in [
+            (Which::Waypost, "waypost"),
+            (Which::Users, "users"),
+            (Which::Routes, "routes"),
+            (Which::Providers, "providers"),
+        ] {
             let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("WAYPOST_WRITE_SCHEMA").is_some() {
                 std::fs::write(&path, text(Some(which))).unwrap();

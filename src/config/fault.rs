@@ -80,7 +80,9 @@ pub(super) enum Fault {
     EndpointClear,
     #[error("'{text}' is no log level or filter, such as 'info' or 'info,waypost=debug'{}", did_you_mean(.nearest))]
     LogLevel { text: String, nearest: Option<String> },
-    #[error("this is no argon2 hash ($argon2id$...); `waypost hash-password` makes one")]
+    #[error(
+        "this is no argon2 hash ($argon2id$...) and no SCRAM verifier (SCRAM-SHA-256$...); `waypost hash-password` makes one"
+    )]
     PasswordHash,
     #[error("cannot read {path}: {error}")]
     UnreadableFile { path: String, error: String },
@@ -101,6 +103,8 @@ pub(super) enum Fault {
     HalfCertificate,
     #[error("listener '{listener}': its certificate does nothing without 'tls: starttls' or 'tls: implicit'")]
     IdleCertificate { listener: String },
+    #[error("listener '{listener}': clients show certificates under TLS alone; set 'tls: starttls' or 'tls: implicit'")]
+    ClientCaWithoutTls { listener: String },
     #[error("listener '{listener}': authentication needs users, and there are none")]
     NoUsers { listener: String },
     #[error(
@@ -121,6 +125,16 @@ pub(super) enum Fault {
         "pickup and badmail are one folder, {0}: what cannot be sent would be tried for ever; give 'badmail' another"
     )]
     BadmailIsPickup(String),
+    #[error("user '{user}': key 'password' is missing; without it, a user is one of a directory or of a certificate")]
+    NoPassword { user: String },
+    #[error("the file {path} names no user")]
+    EmptyUsersFile { path: String },
+    #[error("{0}")]
+    Ldap(&'static str),
+    #[error("'{0}' is no LDAP URL; write ldap://host or ldaps://host, with a port where it is not 389 or 636")]
+    LdapUrl(String),
+    #[error("passwords would travel in clear to {host}; write ldaps:// or 'starttls: true'")]
+    LdapClear { host: String },
     #[error("no listener has 'authentication': no user can sign in")]
     IdleUsers,
     #[error("'warn_after' ({}) is not before 'expire' ({}): nobody would be warned", ShowDuration(*.warn_after), ShowDuration(*.expire))]

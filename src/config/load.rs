@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::model::{Config, RouteTest};
 use super::origin::{Kind, Source, Sources, Unreadable};
 use super::problem::{self, Problem, Severity};
-use super::raw::{ProvidersFile, RoutesFile, ServerFile};
+use super::raw::{ProvidersFile, RoutesFile, ServerFile, UsersFile};
 use super::read::{Cx, Read};
 use super::secret::Outside;
 use super::tree::{self, Spot, Value};
@@ -34,6 +34,13 @@ pub fn load(sources: &Sources, outside: &dyn Outside) -> Loaded {
                 Content::Read(file) => files.server = Some((source.name.clone(), file)),
                 Content::Empty => {}
                 Content::Broken => files.server_broken = true,
+            },
+            // What is only assumed to be there is good.
+            Kind::Users if outside.assumes() && source.text.is_err() => files.users_broken = true,
+            Kind::Users => match file::<UsersFile>(source, &mut cx) {
+                Content::Read(file) => files.users = Some((source.name.clone(), file)),
+                Content::Empty => {}
+                Content::Broken => files.users_broken = true,
             },
             Kind::Routes => match file::<RoutesFile>(source, &mut cx) {
                 Content::Read(file) => files.routes.push((source.name.clone(), file)),

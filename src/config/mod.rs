@@ -18,6 +18,7 @@ mod schema;
 mod secret;
 mod tree;
 mod unit;
+mod verifier;
 
 pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
 pub use load::{Loaded, load};
@@ -28,3 +29,4 @@ pub use problem::{Problem, ProblemJson, Severity, sort};
 pub use schema::schema;
 pub use secret::{Assumed, Outside, Secret, System};
 pub use unit::{Rate, ShowDuration, Size, UnitError, parse_duration};
+pub use verifier::{ScramVerifier, Verifier};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size};
+use super::{AddressPattern, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -29,7 +29,11 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     /// For the listeners that have none of their own; the first is for clients that ask for no name or another one.
     pub tls: Vec<ServerCertificate>,
+    /// Of `waypost.yaml` and of the users' file.
     pub users: Vec<User>,
+    /// Where names are asked for that are not among these.
+    pub directory: Option<Directory>,
+    pub logins: LoginLimits,
     pub queue: QueueSettings,
     /// `None`: no folder is looked at.
     pub pickup: Option<Pickup>,
@@ -50,8 +54,14 @@ pub struct Listener {
     /// Its own, instead of the server's.
     pub certificate: Option<ServerCertificate>,
     pub authentication: Authentication,
+    /// Whom nothing is taken from; goes before `allow`.
+    pub deny: Vec<IpNet>,
     /// Who may relay without authentication. Default: loopback.
-    pub allow: Vec<IpNet>,
+    pub allow: Vec<Allowed>,
+    /// What bounds the reverse-path bounds the header's From as well.
+    pub check_from_header: bool,
+    /// PEM file with those who issue clients' certificates.
+    pub client_ca: Option<PathBuf>,
     pub max_message_size: Size,
     pub max_connections: usize,
     /// Recipients of one transaction.
@@ -70,6 +80,13 @@ pub enum ListenerProtocol {
     Smtp,
     /// RFC 2033.
     Lmtp,
+}
+
+/// A network that may relay, and what it may send as (empty: anything).
+#[derive(Debug, Clone)]
+pub struct Allowed {
+    pub network: IpNet,
+    pub senders: Vec<AddressPattern>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +121,68 @@ pub struct TlsFiles {
 #[derive(Debug, Clone)]
 pub struct User {
     pub name: String,
-    /// An argon2 hash in PHC form (`$argon2id$…`).
-    pub password: Secret,
+    /// `None`: it signs in elsewhere, and the entry says what it may send as.
+    pub password: Option<Verifier>,
     /// What the user may give as reverse-path; empty: anything.
     pub senders: Vec<AddressPattern>,
+    /// The header's From must be one of these too.
+    pub check_from_header: bool,
     pub limits: MailLimits,
+}
+
+/// An LDAP server that knows users: who can bind there signs in here.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// `ldap://` or `ldaps://`, with a host and perhaps a port.
+    pub url: String,
+    pub starttls: bool,
+    /// Trusted beside the system's roots.
+    pub ca: Option<PathBuf>,
+    pub lookup: Lookup,
+    /// The DN of the group that a user must be a member of.
+    pub group: Option<String>,
+    /// What users without an entry of their own may send as; empty: anything.
+    pub senders: Vec<AddressPattern>,
+    pub check_from_header: bool,
+    /// For all that one login asks of it.
+    pub timeout: Duration,
+    /// How long a good login needs no further bind.
+    pub cache: Duration,
+}
+
+/// How a user's DN is known. `{user}` stands for the name.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    Template(String),
+    Search { base: String, filter: String, bind: Option<(String, Secret)> },
+}
+
+/// What logins may cost, and how guessing is slowed down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Passwords that are checked at one time in the whole process; `None`: half of the CPUs.
+    pub checks: Option<usize>,
+    /// Before the reply to a failed login; grows with the address' failures.
+    pub delay: Duration,
+    /// So many failures of an address (IPv6: of its /64), or of a user, `within` a span: no more logins for `refuse_for`.
+    pub address_failures: u32,
+    pub user_failures: u32,
+    pub within: Duration,
+    pub refuse_for: Duration,
+}
+
+impl Default for LoginLimits {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self {
+            checks: None,
+            delay: Duration::from_secs(1),
+            address_failures: 20,
+            user_failures: 20,
+            within: minutes(10),
+            refuse_for: minutes(10),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::model::Place;
 use super::secret::plain;
+use super::tree::{self, Value};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Server,
+    /// The file that `users: {file: ...}` names.
+    Users,
     Routes,
     Providers,
 }
@@ -132,6 +135,8 @@ pub fn read(origin: &Origin) -> Result<Sources, ReadError> {
         [_, _, ..] => return Err(ReadError::TwoServers(dir.clone())),
         servers => servers.iter().map(|path| Source::read(path, Kind::Server)).collect(),
     };
+    let users = files.first().and_then(|server| users_file(server, &base));
+    files.extend(users.map(|path| Source::read(&path, Kind::Users)));
     let routes = yaml_files(&base.join("routes"))?;
     if routes.is_empty() {
         return Err(ReadError::NoRoutes(dir.clone()));
@@ -139,6 +144,13 @@ pub fn read(origin: &Origin) -> Result<Sources, ReadError> {
     files.extend(routes.iter().map(|path| Source::read(path, Kind::Routes)));
     files.extend(yaml_files(&base.join("providers"))?.iter().map(|path| Source::read(path, Kind::Providers)));
     Ok(Sources { base, files })
+}
+
+/// `users: {file: ...}` of the server's file.
+fn users_file(server: &Source, base: &Path) -> Option<PathBuf> {
+    let tree = tree::parse(server.text.as_ref().ok()?).ok()?;
+    let Value::Text(file) = &tree.under("users")?.under("file")?.value else { return None };
+    Some(base.join(file))
 }
 
 /// `*.yaml` and `*.yml` in name order. Hidden files are no part of it: editors and mounted volumes leave some.
@@ -210,6 +222,14 @@ impl Sources {
             Some(_) | None => Kind::Server,
         };
         self.files.push(Source { name: name.into(), kind, text: decode(text.into()), lines: OnceLock::new() });
+        self
+    }
+
+    /// The file that `users: {file: ...}` names.
+    #[must_use]
+    pub fn with_users(mut self, name: &str, text: impl Into<Vec<u8>>) -> Self {
+        let text = decode(text.into());
+        self.files.push(Source { name: name.into(), kind: Kind::Users, text, lines: OnceLock::new() });
         self
     }
 

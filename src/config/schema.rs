@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::origin::Kind;
-use super::raw::{ProvidersFile, RoutesFile, ServerFile, TransportWord};
+use super::raw::{ProvidersFile, RoutesFile, ServerFile, TransportWord, UsersFile};
 use super::read::Read;
 
 /// Gathers the definitions that schemas refer to.
@@ -63,6 +63,7 @@ pub fn schema(kind: Kind) -> Json {
     let mut schemas = Schemas::default();
     let (title, root) = match kind {
         Kind::Server => ("waypost.yaml", ServerFile::schema(&mut schemas)),
+        Kind::Users => ("the file of users: {file: ...}", UsersFile::schema(&mut schemas)),
         Kind::Routes => ("routes/*.yaml", RoutesFile::schema(&mut schemas)),
         Kind::Providers => ("providers/*.yaml", ProvidersFile::schema(&mut schemas)),
     };

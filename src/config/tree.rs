@@ -111,6 +111,12 @@ impl From<Location> for Spot {
 }
 
 impl Node {
+    /// What stands under that key of a mapping.
+    pub fn under(&self, name: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
     fn from_raw(raw: Spanned<Raw>, text: &str) -> Self {
         // Where the value itself stands; of an alias, that is behind its anchor.
         let spot = Spot::from(raw.defined);

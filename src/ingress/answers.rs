@@ -3,15 +3,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::limits::{self, MailMeter, TooMuch};
-use super::{Door, intake, legs, refusal};
+use super::{Door, author, intake, legs, refusal};
+use crate::access::{Login, Senders};
 use crate::config::Secret;
 use crate::mail::{Address, Recipient};
 use crate::routing::Facts;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Answer;
+
+/// What a stranger hears where nobody could sign in.
+pub const RELAYING_DENIED: &str = "Relaying denied";
 
 /// Who is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +26,11 @@ pub(super) struct Who<'a> {
 }
 
 pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
-    if let Some(user) = who.user
-        && !door.deps.gate.may_send(user, who.reverse_path)
+    if let Some(senders) = senders(door, who.client, who.user)
+        && !senders.take(who.reverse_path)
     {
-        let from = intake::path(who.reverse_path);
-        let reply = refusal(550, 7, 1, format!("User {user} may not send as {from}"));
+        let from = author::ascii(intake::path(who.reverse_path));
+        let reply = refusal(550, 7, 1, format!("{} may not send as {from}", author::ascii(senders.who())));
         return refuse(door, who, None, reply);
     }
     match admits_mail(door, who) {
@@ -61,6 +65,19 @@ fn of_each(
     take(&door.mail, &()).map_err(|too_much| too_much.reply("at this listener"))
 }
 
+/// What binds a client's senders: its user's, else its network's.
+fn senders<'d>(door: &'d Door, client: IpAddr, user: Option<&str>) -> Option<&'d Arc<Senders>> {
+    match user {
+        Some(user) => door.deps.access.senders(user),
+        None => door.networks.allows(client),
+    }
+}
+
+/// What the header's From is held to.
+pub(super) fn header_senders<'d>(door: &'d Door, client: IpAddr, user: Option<&str>) -> Option<&'d Arc<Senders>> {
+    senders(door, client, user).filter(|senders| senders.bind_the_header(door.listener.check_from_header))
+}
+
 pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
     let checked = may_relay(door, who).and_then(|()| {
         let facts = Facts {
@@ -83,12 +100,12 @@ pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
 
 /// The relay has no mail of its own: whoever may hand it any may relay, and nobody else has business here.
 fn may_relay(door: &Door, who: Who<'_>) -> Result<(), Reply> {
-    if who.user.is_some() || door.allows(who.client) {
+    if who.user.is_some() || door.networks.allows(who.client).is_some() {
         Ok(())
     } else if door.settings.authentication {
         Err(refusal(530, 7, 0, "Authentication required"))
     } else {
-        Err(refusal(550, 7, 1, "Relaying denied"))
+        Err(refusal(550, 7, 1, RELAYING_DENIED))
     }
 }
 
@@ -105,22 +122,35 @@ fn refuse(door: &Door, who: Who<'_>, to: Option<&Address>, reply: Reply) -> Answ
     Answer::Refuse(reply)
 }
 
-/// Checking a password costs a CPU tenths of a second, on purpose: it is done beside the runtime, and few at a time.
-pub(super) async fn authenticate(door: &Arc<Door>, client: IpAddr, user: String, password: Secret) -> Answer {
-    let Ok(_permit) = door.passwords.acquire().await else {
-        return Answer::Refuse(refusal(454, 7, 0, "Temporary authentication failure"));
-    };
-    let gate = Arc::clone(&door.deps.gate);
-    let name = user.clone();
-    match tokio::task::spawn_blocking(move || gate.authenticate(&name, &password)).await {
-        Ok(true) => Answer::Authenticated(user),
-        Ok(false) => {
-            info!(listener = door.listener.name, %client, user, "authentication failed");
-            Answer::Refuse(refusal(535, 7, 8, "Authentication credentials invalid"))
-        }
-        Err(error) => {
-            warn!(listener = door.listener.name, %client, user, %error, "a password could not be checked");
-            Answer::Refuse(refusal(454, 7, 0, "Temporary authentication failure"))
-        }
+/// Whether the password is the user's.
+pub(super) async fn authenticate(door: &Door, client: IpAddr, user: String, password: Secret) -> Answer {
+    let user = door.deps.access.name(user);
+    let login = door.deps.access.sign_in(client, &user, password).await;
+    signed_in(door, client, user, login)
+}
+
+/// What the user is to be checked against by SCRAM.
+pub(super) fn verifier(door: &Door, client: IpAddr, user: String) -> Answer {
+    match door.deps.access.challenge(client, &user) {
+        Ok(challenge) => Answer::Challenge(challenge),
+        Err(login) => signed_in(door, client, user, login),
     }
+}
+
+/// The proof by SCRAM was checked by the session.
+pub(super) async fn proven(door: &Door, client: IpAddr, user: String, proven: bool) -> Answer {
+    let login = door.deps.access.proven(client, &user, proven).await;
+    signed_in(door, client, user, login)
+}
+
+fn signed_in(door: &Door, client: IpAddr, user: String, login: Login) -> Answer {
+    let reply = match login {
+        Login::Good => return Answer::Authenticated(user),
+        Login::Wrong => refusal(535, 7, 8, "Authentication credentials invalid"),
+        Login::Refused => refusal(454, 7, 0, "Too many failed logins, try again later"),
+        Login::Busy => refusal(454, 7, 0, "Too many logins at once, try again later"),
+        Login::Unavailable => refusal(454, 7, 0, "Temporary authentication failure"),
+    };
+    info!(listener = door.listener.name, %client, user, reply = %reply.to_string().trim_end(), "authentication failed");
+    Answer::Refuse(reply)
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::answers::{self, Who};
 use super::intake::Intake;
@@ -73,6 +73,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::Clear(stream);
+    if door.networks.denies(client) {
+        return denied(&door, wire, client).await;
+    }
     let mut tls = false;
     if door.listener.tls == ListenerTls::Implicit {
         let Some(config) = &door.tls else { return };
@@ -88,7 +91,8 @@ where
     }
     let peer = Peer { loopback: client.is_loopback(), tls, must_authenticate: door.must_authenticate(client) };
     let mut actions = Vec::new();
-    let session = Session::new(Arc::clone(&door.settings), peer, &mut actions);
+    let mut session = Session::new(Arc::clone(&door.settings), peer, &mut actions);
+    session.secured(wire.facts());
     let connection = Connection {
         door,
         client,
@@ -119,6 +123,22 @@ where
         },
         () = cut_off => debug!(listener = name, %client, "cut off at shutdown"),
     }
+}
+
+/// RFC 5321, 3.1: 554 in the greeting's place. Where TLS would have to come first, no more is spent on it.
+async fn denied<S>(door: &Door, mut wire: Wire<S>, client: IpAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    info!(listener = door.listener.name, %client, "connection denied");
+    if door.listener.tls != ListenerTls::Implicit {
+        let mut reply = BytesMut::new();
+        let _ = write!(reply, "{}", refusal(554, 7, 1, format!("Access denied: no mail is taken from {client}")));
+        if wire.write(&mut reply).await.is_err() {
+            return;
+        }
+    }
+    wire.close().await;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -253,6 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.octets.clear();
         self.replied = Instant::now();
         self.session.step(Input::TlsUp, &mut self.actions);
+        self.session.secured(self.wire.facts());
         Ok(self)
     }
 
@@ -265,7 +286,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         self.content = 0;
         self.begun = Instant::now();
-        self.intake = Some(Box::new(Intake::new(&self.door.deps, transaction, origin)));
+        let held = answers::header_senders(&self.door, self.client, origin.user.as_deref()).cloned();
+        self.intake = Some(Box::new(Intake::new(&self.door.deps, transaction, origin).held_to(held)));
     }
 
     async fn answer(&mut self, question: Question) -> Answer {
@@ -277,6 +299,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Question::Authenticate { user, password } => {
                 answers::authenticate(&self.door, self.client, user, password).await
             }
+            Question::Verifier { user } => answers::verifier(&self.door, self.client, user),
+            Question::Proven { user, proven } => answers::proven(&self.door, self.client, user, proven).await,
             Question::Store { body } => {
                 let stored = match self.intake.take() {
                     Some(intake) => intake.finish(&self.door.deps, body).await,

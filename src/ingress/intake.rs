@@ -5,6 +5,7 @@
 //! - a fault is remembered and told at the end, for the client hears nothing before that;
 //! - `Ok` means that the queue has it on disk, or that a route discards it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,8 @@ use tracing::info;
 use super::head::{self, HeadFault, HeadReader, MOST_HEADER};
 use super::legs::{self, Fate};
 use super::limits::{self, Held};
-use super::{Deps, refusal};
+use super::{Deps, author, refusal};
+use crate::access::Senders;
 use crate::mail::{BodyKind, Envelope, HeaderSection, Mid, Origin, Received, RouteName};
 use crate::queue::{NewContent, NewMessage, QueueError, Spool};
 use crate::smtp::reply::Reply;
@@ -31,6 +33,8 @@ pub(super) struct Intake {
     began: Instant,
     envelope: Envelope,
     transaction: Transaction,
+    /// What the header's From is held to.
+    senders: Option<Arc<Senders>>,
     stage: Stage,
     memory: Held,
 }
@@ -74,9 +78,15 @@ impl Intake {
                 size: 0,
             },
             transaction,
+            senders: None,
             stage: Stage::Head(HeadReader::default()),
             memory: deps.limits.memory(),
         }
+    }
+
+    /// Only these may stand in the header's From.
+    pub fn held_to(self, senders: Option<Arc<Senders>>) -> Self {
+        Self { senders, ..self }
     }
 
     /// Takes a piece of content. Waits where the queue is slower than the client.
@@ -105,6 +115,9 @@ impl Intake {
 
     /// The header section is whole: puts the relay's fields in front of it.
     async fn begin_body(&mut self, deps: &Deps, head: head::Head) -> Result<(), Reply> {
+        if let Some(senders) = &self.senders {
+            author::check(&head.section, senders)?;
+        }
         let alone = match &self.envelope.recipients[..] {
             // Beyond ASCII only with SMTPUTF8 could it stand there; it tells nothing that the envelope does not.
             [only] if !only.address.needs_smtputf8() => Some(&only.address),

@@ -10,6 +10,8 @@
 //! - on shutdown no client is taken on, idle ones hear 421, content on its way in is still stored.
 
 mod answers;
+mod author;
+mod client_cert;
 mod connection;
 mod head;
 mod intake;
@@ -36,8 +38,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls, Secret};
-use crate::mail::{Address, Domain, EnhancedStatus, Mid, MidSource, Severity};
+use crate::access::{Access, Networks};
+use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls};
+use crate::mail::{Domain, EnhancedStatus, Mid, MidSource, Severity};
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 use crate::routing::Table;
@@ -46,6 +49,7 @@ use crate::smtp::server::Settings;
 
 use limits::{Crowd, Guest, MailMeter, Seat};
 
+pub use answers::RELAYING_DENIED;
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;
@@ -53,23 +57,13 @@ pub use tls::{Certificates, TlsError, problems as certificate_problems};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
-/// Passwords of one listener that are checked at one time: argon2 takes some 20 MiB and a CPU for each.
-const PASSWORDS: usize = 2;
-
-/// What the doors ask about users.
-pub trait Gate: Send + Sync + 'static {
-    /// Whether the password is the user's. Blocking, and slow on purpose.
-    fn authenticate(&self, user: &str, password: &Secret) -> bool;
-    /// Whether the user may give this reverse-path (`None`: the null one).
-    fn may_send(&self, user: &str, reverse_path: Option<&Address>) -> bool;
-}
 
 /// What all listeners share.
 pub struct Deps {
     pub hostname: Domain,
     pub table: Arc<Table>,
     pub queue: Queue,
-    pub gate: Arc<dyn Gate>,
+    pub access: Arc<Access>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
     pub limits: Arc<Limits>,
@@ -127,7 +121,7 @@ struct Door {
     settings: Arc<Settings>,
     tls: Option<Arc<ServerConfig>>,
     deps: Arc<Deps>,
-    passwords: Semaphore,
+    networks: Networks,
     connections: Arc<Semaphore>,
     /// Mail of all clients, and of each.
     mail: MailMeter<()>,
@@ -242,12 +236,13 @@ impl Door {
             max_errors: listener.max_errors,
             starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),
             authentication: listener.authentication != Authentication::None,
+            scram: deps.access.offers_scram(),
         });
         Self {
             settings,
             tls,
             deps,
-            passwords: Semaphore::new(PASSWORDS),
+            networks: Networks::new(&listener),
             connections: Arc::new(Semaphore::new(listener.max_connections)),
             mail: MailMeter::new(listener.limits),
             client_mail: MailMeter::new(listener.client_limits),
@@ -331,18 +326,13 @@ impl Door {
     fn is_exempt(&self, client: IpAddr) -> bool {
         match &self.deps.limits.settings().exempt {
             Some(exempt) => exempt.iter().any(|net| net.contains(&client)),
-            None => client.is_loopback() || self.allows(client),
+            None => client.is_loopback() || self.networks.allows(client).is_some(),
         }
-    }
-
-    /// The client may relay without authentication.
-    fn allows(&self, client: IpAddr) -> bool {
-        self.listener.allow.iter().any(|net| net.contains(&client))
     }
 
     /// `allow` names who needs no authentication, also where it is required of all others.
     fn must_authenticate(&self, client: IpAddr) -> bool {
-        self.listener.authentication == Authentication::Required && !self.allows(client)
+        self.listener.authentication == Authentication::Required && self.networks.allows(client).is_none()
     }
 }
 

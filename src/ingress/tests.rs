@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 
+use argon2::password_hash::{PasswordHasher as _, SaltString};
+
 use super::*;
 use crate::config::{
-    self, Action, AddressPattern, BreakerSettings, ClientTimeouts, Condition, MailLimits, MxSettings, MxTls, Place,
-    Provider, Rejection, Route, Size, SizeOrder, SizeTest, Test, Tier, Transport,
+    self, Action, AddressPattern, Allowed, BreakerSettings, ClientTimeouts, Condition, LoginLimits, MailLimits,
+    MxSettings, MxTls, Place, Provider, Rejection, Route, Size, SizeOrder, SizeTest, Test, Tier, Transport, User,
+    Verifier,
 };
 use crate::mail::{BodyKind, ProviderName, RouteName};
 use crate::queue::{Claim, LegState, QueueOptions};
@@ -21,15 +24,19 @@ mod refusals;
 mod security;
 
 /// User `billing` with password `secret` may send as anyone of billing.example.
-struct Users;
-
-impl Gate for Users {
-    fn authenticate(&self, user: &str, password: &Secret) -> bool {
-        (user, password.expose()) == ("billing", "secret")
-    }
-    fn may_send(&self, user: &str, reverse_path: Option<&Address>) -> bool {
-        user == "billing" && reverse_path.is_none_or(|from| from.domain().as_str() == "billing.example")
-    }
+fn access() -> Access {
+    let params = argon2::Params::new(8, 1, 1, None).unwrap();
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let salt = SaltString::encode_b64(b"salt and pepper").unwrap();
+    let hash = argon2.hash_password(b"secret", &salt).unwrap().to_string();
+    let user = User {
+        name: "billing".to_owned(),
+        password: Verifier::parse(&hash),
+        senders: vec![AddressPattern::parse("*@billing.example").unwrap()],
+        check_from_header: false,
+        limits: MailLimits::default(),
+    };
+    Access::new(vec![user], None, LoginLimits { delay: Duration::ZERO, ..LoginLimits::default() }).unwrap()
 }
 
 /// `AUTH PLAIN` of that user.
@@ -127,6 +134,10 @@ pub(super) fn server() -> config::Server {
     server
 }
 
+fn allowed(network: &str) -> Allowed {
+    Allowed { network: network.parse().unwrap(), senders: Vec::new() }
+}
+
 fn listener() -> Listener {
     Listener {
         name: "apps".into(),
@@ -135,7 +146,10 @@ fn listener() -> Listener {
         tls: ListenerTls::None,
         certificate: None,
         authentication: Authentication::None,
-        allow: vec!["127.0.0.0/8".parse().unwrap()],
+        deny: Vec::new(),
+        allow: vec![allowed("127.0.0.0/8")],
+        check_from_header: false,
+        client_ca: None,
         max_message_size: Size(4 * 1024 * 1024),
         max_connections: 10,
         max_recipients: 100,
@@ -165,7 +179,7 @@ pub(super) fn deps(folder: &std::path::Path, server: &config::Server) -> Deps {
         hostname: "relay.example".parse().unwrap(),
         table: Arc::new(table()),
         queue: Queue::open(options).unwrap(),
-        gate: Arc::new(Users),
+        access: Arc::new(access()),
         clock: Clock::system(),
         mids: Arc::new(MidSource::default()),
         limits: Arc::new(Limits::new(server)),
@@ -188,7 +202,7 @@ impl Relay {
             let files = config::TlsFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
             std::fs::write(&files.certificate, made.cert.pem()).unwrap();
             std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-            (Some(tls::of_files(files)), Some(made.cert.der().clone()))
+            (Some(tls::of_files(files, listener.client_ca.as_deref())), Some(made.cert.der().clone()))
         };
         let bound = bind(listener, tls).unwrap();
         let (address, token, tracker) = (bound.address().unwrap(), CancellationToken::new(), TaskTracker::new());

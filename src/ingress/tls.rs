@@ -12,7 +12,7 @@ mod store;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +24,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::client_cert;
 use crate::config::{Listener, ListenerTls, Server, TlsFiles};
 use crate::mail::Timestamp;
 use crate::os::Clock;
 
 pub use judge::problems;
 use pair::Pair;
+pub(super) use pair::certificates;
 use store::Store;
 
 /// How often the files are looked at. A look is two `stat` for each certificate.
@@ -61,6 +63,10 @@ pub enum TlsError {
     #[error("a self-signed certificate cannot be made: {0}")]
     Make(rcgen::Error),
     #[error(
+        "{file} cannot be used as `client_ca`: {error}; it must hold the certificates of those who issue the clients'"
+    )]
+    ClientCa { file: PathBuf, error: String },
+    #[error(
         "cannot write the self-signed certificate {file}: {error}; give `tls: {{certificate, key}}` in waypost.yaml, or make room there"
     )]
     Write { file: PathBuf, error: io::Error },
@@ -68,22 +74,26 @@ pub enum TlsError {
 
 impl TlsError {
     /// The key is at fault, not the certificate.
-    fn is_of_key(&self, key: &std::path::Path) -> bool {
+    fn is_of_key(&self, key: &Path) -> bool {
         match self {
             Self::NoKey { .. } | Self::Mismatch { .. } => true,
             Self::Read { file, .. } | Self::Empty { file, .. } | Self::Pem { file, .. } => file == key,
             Self::NoCertificate { .. } | Self::Unreadable { .. } | Self::Unusable { .. } => false,
-            Self::Setup(_) | Self::Make(_) | Self::Write { .. } => false,
+            Self::Setup(_) | Self::Make(_) | Self::ClientCa { .. } | Self::Write { .. } => false,
         }
     }
 }
 
-/// TLS 1.2 and 1.3, with the certificates that `certificates` chooses from.
-fn server_config(certificates: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, TlsError> {
+/// TLS 1.2 and 1.3, with the certificates that `certificates` chooses from; `client_ca` has those who issue the clients'.
+/// Blocking.
+fn server_config(
+    certificates: Arc<dyn ResolvesServerCert>,
+    client_ca: Option<&Path>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(client_cert::verifier(client_ca)?)
         .with_cert_resolver(certificates);
     Ok(Arc::new(config))
 }
@@ -118,12 +128,12 @@ impl Certificates {
         Ok(Self { common: common.map(Arc::new), own })
     }
 
-    /// What the listener's handshakes are made of; `None` where it has no TLS.
+    /// What the listener's handshakes are made of; `None` where it has no TLS. Blocking.
     pub fn of(&self, listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
         match self.own.get(&listener.name).or(self.common.as_ref()) {
             Some(store) if listener.tls != ListenerTls::None => {
                 let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
-                server_config(certificates).map(Some)
+                server_config(certificates, listener.client_ca.as_deref()).map(Some)
             }
             Some(_) | None => Ok(None),
         }
@@ -157,7 +167,7 @@ impl Certificates {
 
 /// The relay's own certificate, beside the queue.
 fn self_signed(server: &Server, now: Timestamp) -> Result<TlsFiles, TlsError> {
-    let folder = server.queue.path.parent().unwrap_or(std::path::Path::new(""));
+    let folder = server.queue.path.parent().unwrap_or(Path::new(""));
     let (files, made) = self_signed::files(folder, &server.hostname, now)?;
     let (certificate, key) = (files.certificate.display(), files.key.display());
     let what = if made { "made" } else { "used" };
@@ -178,7 +188,7 @@ fn tell(files: &TlsFiles, pair: &Pair, now: Timestamp, what: &str) {
 }
 
 #[cfg(test)]
-pub(super) fn of_files(files: TlsFiles) -> Arc<ServerConfig> {
+pub(super) fn of_files(files: TlsFiles, client_ca: Option<&Path>) -> Arc<ServerConfig> {
     let store = Store::load(vec![files], Timestamp::UNIX_EPOCH).unwrap();
-    server_config(Arc::new(store)).unwrap()
+    server_config(Arc::new(store), client_ca).unwrap()
 }

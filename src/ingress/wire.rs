@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustls::ServerConfig;
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use super::client_cert;
+use crate::smtp::server::Secured;
 
 /// How long a peer may take to read what it is sent, and to go once it was told to.
 const WRITE: Duration = Duration::from_secs(300);
@@ -22,6 +25,14 @@ pub(super) enum Wire<S> {
     Tls(Box<TlsStream<S>>),
 }
 
+/// RFC 9266, section 2. With TLS 1.2 it is sound only together with an extension of the handshake: it is not used there.
+fn exporter(connection: &ServerConnection) -> Option<[u8; 32]> {
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The handshake. What was read before it is not part of it.
     pub async fn secured(self, config: Arc<ServerConfig>) -> io::Result<Self> {
@@ -32,6 +43,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
                 Ok(Self::Tls(Box::new(stream)))
             }
             Self::Tls(_) => Ok(self),
+        }
+    }
+
+    /// What the handshake came to; nothing, where there was none.
+    pub fn facts(&self) -> Secured {
+        match self {
+            Self::Clear(_) => Secured::default(),
+            Self::Tls(stream) => {
+                let (_, connection) = stream.get_ref();
+                Secured { exporter: exporter(connection), user: client_cert::user(connection) }
+            }
         }
     }
 

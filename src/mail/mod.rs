@@ -1,6 +1,7 @@
 //! The things of mail that every floor speaks of. Pure: no I/O, no clock.
 
 mod address;
+mod author;
 mod diagnosis;
 mod domain;
 mod envelope;
@@ -11,6 +12,7 @@ mod name;
 mod trace;
 
 pub use address::{Address, AddressError};
+pub use author::{AuthorFault, authors};
 pub use diagnosis::{Diagnosis, EnhancedStatus, Severity};
 pub use domain::{Domain, DomainError};
 pub use envelope::{BodyKind, DsnRequest, Envelope, Notify, Orcpt, Origin, Recipient, Ret};

@@ -5,5 +5,6 @@ pub mod client;
 pub mod command;
 pub mod content;
 pub mod reply;
+pub mod scram;
 pub mod server;
 pub mod xtext;

@@ -40,6 +40,7 @@ pub use outcome::{Lack, Outcome, ProviderId, Trouble, TroubleKind};
 pub use sendgrid::SendGridTransport;
 pub use ses::SesTransport;
 pub use smtp::SmtpTransport;
+pub use tls::unchecked_tls;
 
 /// One try to hand one message, for some of its recipients, to one provider.
 #[derive(Clone)]

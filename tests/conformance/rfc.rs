@@ -175,6 +175,23 @@ const ROWS: &[Row] = &[
     ("4954, 4", Door::Tls, "^AUTH PLAIN AHUAc2VjcmV0\r\nAUTH PLAIN AHUAc2VjcmV0\r\n", "235 2.7.0, 503 5.5.1"),
     ("4954, 4", Door::Tls, "^AUTH PLAIN\r\nAHUAc2VjcmV0\r\n", "334, 235 2.7.0"),
     ("4954, 4", Door::Tls, "^AUTH LOGIN\r\ndQ==\r\nc2VjcmV0\r\n", "334 (2), 235 2.7.0"),
+    // The example of RFC 7677, and the same with another proof.
+    (
+        "7677, 3",
+        Door::Tls,
+        "^AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\r\n\
+         Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1kSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==\r\n\r\n",
+        "334 (2), 235 2.7.0",
+    ),
+    (
+        "7677, 3",
+        Door::Tls,
+        "^AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\r\n\
+         Yz1iaXdzLHI9ck9wck5HZndFYmVSV2diTkVrcU8laHZZRHBXVWEyUmFUQ0FmdXhGSWxqKWhObEYkazAscD1lSHpiWmFwV0lrNGpVaE4rVXRlOXl0YWc5empmTUhnc3FtbWl6N0FuZFZRPQ==\r\n",
+        "334, 535 5.7.8",
+    ),
+    ("5802, 7", Door::Tls, "^AUTH SCRAM-SHA-256 eA==\r\n", "501 5.5.2"),
+    ("5802, 6", Door::Tls, "^AUTH SCRAM-SHA-256-PLUS biwsbj11c2VyLHI9ck9wck5HZndFYmVSV2diTkVrcU8=\r\n", "504 5.5.4"),
     ("4954, 4", Door::Tls, "^AUTH PLAIN\r\n*\r\nNOOP\r\n", "334, 501 5.7.0, 250 2.0.0"),
     (
         "4954, 4",
@@ -265,10 +282,10 @@ fn what_is_offered() {
         ["relay.example", "PIPELINING", "SIZE 5000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"];
     for (door, before, further) in [
         (Door::Bare, "", &[][..]),
-        (Door::Local, "", &["STARTTLS", "AUTH PLAIN LOGIN"]),
+        (Door::Local, "", &["STARTTLS", "AUTH PLAIN LOGIN SCRAM-SHA-256"]),
         (Door::Network, "", &["STARTTLS"]),
-        (Door::Network, "EHLO x\r\nSTARTTLS\r\n", &["AUTH PLAIN LOGIN"]),
-        (Door::Tls, "", &["AUTH PLAIN LOGIN"]),
+        (Door::Network, "EHLO x\r\nSTARTTLS\r\n", &["AUTH PLAIN LOGIN SCRAM-SHA-256"]),
+        (Door::Tls, "", &["AUTH PLAIN LOGIN SCRAM-SHA-256"]),
     ] {
         assert_eq!(offered(door, before), [&always[..], further].concat(), "{door:?}");
     }

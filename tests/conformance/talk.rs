@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
+use waypost::config::ScramVerifier;
 use waypost::mail::{BodyKind, EnhancedStatus, Mid, Timestamp};
 use waypost::smtp::reply::Reply;
-use waypost::smtp::server::{Action, Answer, Input, Peer, Question, Session, Settings};
+use waypost::smtp::server::{Action, Answer, Challenge, Input, Peer, Question, Session, Settings};
 
 /// Where the client comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ impl Talk {
             max_errors: 20,
             starttls: !bare,
             authentication: !bare,
+            scram: !bare,
         };
         let peer = Peer {
             loopback: matches!(door, Door::Local | Door::Bare),
@@ -149,7 +153,15 @@ impl Talk {
                 self.understood.push(format!("user {user}"));
                 Answer::Authenticated(user)
             }
-            Question::Authenticate { .. } => refuse(535, "5.7.8"),
+            Question::Authenticate { .. } | Question::Proven { proven: false, .. } => refuse(535, "5.7.8"),
+            Question::Verifier { .. } => {
+                let nonce = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned();
+                Answer::Challenge(Challenge { verifier: Arc::new(verifier()), nonce })
+            }
+            Question::Proven { user, proven: true } => {
+                self.understood.push(format!("user {user}"));
+                Answer::Authenticated(user)
+            }
             Question::Store { body } => {
                 let kind = match body {
                     BodyKind::SevenBit => "7bit",
@@ -174,4 +186,18 @@ impl Talk {
         let shown = codes.iter().map(|(code, n)| if *n == 1 { code.clone() } else { format!("{code} ({n})") });
         shown.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Of the example of RFC 7677, section 3; the password is `pencil`.
+fn verifier() -> ScramVerifier {
+    ScramVerifier {
+        iterations: 4096.try_into().unwrap(),
+        salt: BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap(),
+        stored_key: key("WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="),
+        server_key: key("wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="),
+    }
+}
+
+fn key(text: &str) -> [u8; 32] {
+    BASE64.decode(text).unwrap().try_into().unwrap()
 }

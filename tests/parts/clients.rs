@@ -10,7 +10,7 @@ use mail_parser::{MessageParser, MimeHeaders as _};
 use crate::support::cert::Certificate;
 use crate::support::maildir::Maildir;
 use crate::support::process::{output, tool};
-use crate::support::relay::{Relay, Setup};
+use crate::support::relay::{Relay, Setup, waypost_with_input};
 use crate::support::smtp::dotted;
 use crate::support::{marked, until};
 
@@ -64,6 +64,47 @@ fn open() -> Relay {
 
 fn lossy(message: &[u8]) -> String {
     String::from_utf8_lossy(message).into_owned()
+}
+
+/// msmtp by SCRAM, whose password never passes the wire, and by the others for the same user.
+#[test]
+#[ignore = "needs msmtp"]
+fn msmtp_with_each_mechanism() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::write(folder.path(), &["localhost"]);
+    let verifier = waypost_with_input(&["hash-password", "--scram"], "correct horse\n");
+    let relay = Setup::new()
+        .listener("tls: starttls, authentication: required, allow: []")
+        .server(&format!(
+            "tls: {{certificate: \"{}\", key: \"{}\"}}\nlogins: {{delay: 0s}}",
+            certificate.certificate.display(),
+            certificate.key.display()
+        ))
+        .server(&format!("users:\n  - {{name: {USER}, password: \"{}\"}}", verifier.trim()))
+        .route("name: all, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let content = marked(1, "app@sender.example", "one@a.example", 5_000);
+    let message = relay.path().join("FILE");
+    std::fs::write(&message, &content).unwrap();
+    let msmtp = |mechanism: &str, password: &str| {
+        let mut msmtp = Command::new(tool("msmtp"));
+        let port = relay.address.port().to_string();
+        msmtp.args(["--file=/dev/null", "--host=localhost", "--port", &port, "--tls=on", "--tls-starttls=on"]);
+        msmtp.arg(format!("--tls-trust-file={}", certificate.certificate.display()));
+        msmtp.arg(format!("--auth={mechanism}")).args(["--user", USER]).arg(format!("--passwordeval=echo {password}"));
+        msmtp.args(["--from=app@sender.example", "one@a.example"]);
+        let out = msmtp.stdin(std::fs::File::open(&message).unwrap()).output().unwrap();
+        (out.status.success(), lossy(&out.stderr))
+    };
+    for (n, mechanism) in ["scram-sha-256", "plain", "login"].iter().enumerate() {
+        let (went, said) = msmtp(mechanism, "wrong horse");
+        assert!(!went && said.contains("535 5.7.8"), "{mechanism}: {said}");
+        let (went, said) = msmtp(mechanism, PASSWORD);
+        assert!(went, "{mechanism}: {said}");
+        let messages = relay.maildir("out").wait_for(n + 1);
+        assert!(messages.iter().all(|message| lossy(message).contains("with ESMTPSA\r\n")));
+    }
 }
 
 #[test]

@@ -7,14 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use argon2::password_hash::{PasswordHasher as _, SaltString};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use crate::support::cert::Certificate;
 use crate::support::postfix;
 use crate::support::process::{output, tool};
-use crate::support::relay::{Relay, Setup};
+use crate::support::relay::{Relay, Setup, waypost_with_input};
 use crate::support::smtp::dotted;
 use crate::support::{BOUND, free_port, mark_in, until};
 
@@ -117,14 +116,12 @@ fn message(mark: u64) -> Vec<u8> {
 }
 
 fn relay(way: Way, certificate: &Certificate) -> Relay {
-    let cheap = argon2::Params::new(64, 1, 1, None).unwrap();
-    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, cheap);
-    let salt = SaltString::encode_b64(b"0123456789abcdef").unwrap();
-    let hash = argon2.hash_password(PASSWORD.as_bytes(), &salt).unwrap().to_string();
+    // It serves PLAIN and LOGIN as well.
+    let verifier = waypost_with_input(&["hash-password", "--scram"], &format!("{PASSWORD}\n"));
     Setup::new()
         .listener(&format!("tls: {}, authentication: optional", way.listener()))
         .server(&format!("tls: {}", certificate.as_tls()))
-        .server(&format!("users:\n  - {{name: {USER}, password: \"{hash}\"}}"))
+        .server(&format!("users:\n  - {{name: {USER}, password: \"{}\"}}", verifier.trim()))
         .route("name: all, deliver: [out]")
         .provider("name: out, transport: maildir, path: out")
         .start()
@@ -273,7 +270,7 @@ fn msmtp() {
     delivers(&Client {
         name: "msmtp",
         ways: WAYS,
-        mechanisms: BOTH,
+        mechanisms: &["PLAIN", "LOGIN", "SCRAM-SHA-256"],
         send: |job| {
             let mut rc = format!("account default\nhost localhost\nport {}\nfrom {FROM}\n", job.port());
             match job.way {

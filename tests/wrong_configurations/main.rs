@@ -222,7 +222,7 @@ fn the_server() {
                 "listeners: [{name: a, address: 10.0.0.1:587, authentication: optional}]\nusers: [{name: u, password: hunter2}]",
                 &[
                     "1:62: listener 'a': passwords would travel in clear on 10.0.0.1:587; set 'tls: starttls' or 'tls: implicit'",
-                    "2:19: this is no argon2 hash ($argon2id$...); `waypost hash-password` makes one",
+                    "2:19: this is no argon2 hash ($argon2id$...) and no SCRAM verifier (SCRAM-SHA-256$...); `waypost hash-password` makes one",
                 ],
             ),
             (
@@ -266,13 +266,13 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
                 ],
             ),
             (

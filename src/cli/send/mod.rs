@@ -206,9 +206,12 @@ fn is_open_to_this_host(listener: &Listener) -> bool {
     };
     // A listener on an address of its own sees this host come from there.
     let from = [own, listener.address.ip()];
-    let allowed = listener.allow.iter().any(|net| from.iter().any(|ip| net.contains(ip)));
+    let allowed = listener.allow.iter().any(|allowed| from.iter().any(|ip| allowed.network.contains(ip)));
+    // From a balancer, it would have to say whom it brings.
+    let mut shut = listener.deny.iter().chain(&listener.proxy_protocol);
+    let shut = shut.any(|net| from.iter().any(|ip| net.contains(ip)));
     let smtp = listener.protocol == ListenerProtocol::Smtp && listener.tls != ListenerTls::Implicit;
-    smtp && (allowed || listener.authentication == Authentication::None)
+    smtp && !shut && (allowed || listener.authentication == Authentication::None)
 }
 
 /// Who runs this program: what sendmail takes for the sender when none is given.

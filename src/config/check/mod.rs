@@ -6,6 +6,7 @@ mod providers;
 mod routes;
 mod server;
 mod tests_of_routes;
+mod users;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use super::Rate;
 use super::fault::Fault;
 use super::model::{Config, Limit, Per, Pickup, Place, RouteTest, Server};
-use super::raw::{Count, ProvidersFile, RoutesFile, ServerFile};
+use super::raw::{Count, ProvidersFile, RoutesFile, ServerFile, UsersFile};
 use super::read::{Cx, Field};
 use super::tree::Spot;
 use std::sync::Arc;
@@ -25,7 +26,10 @@ pub(super) struct Files {
     pub providers: Vec<(Arc<str>, ProvidersFile)>,
     pub routes: Vec<(Arc<str>, RoutesFile)>,
     /// A file of that kind could not be read: what it may name is not known.
+    pub users: Option<(Arc<str>, UsersFile)>,
     pub server_broken: bool,
+    /// The file that `users` names.
+    pub users_broken: bool,
     pub providers_broken: bool,
     pub routes_broken: bool,
 }
@@ -106,12 +110,14 @@ fn listeners(files: &Files, server: &Server) -> Names {
     Names::of("listener", files.server_broken || lost, names)
 }
 
-/// The names of users; incomplete where some could not be read.
+/// The names of users; incomplete where some could not be read, or where a directory or certificates bring further ones.
 fn users(files: &Files, server: &Server) -> Names {
-    let given = files.server.as_ref().and_then(|(_, file)| file.users.value.as_ref()).map(|list| list.len());
-    let bad = files.server.as_ref().is_some_and(|(_, file)| file.users.is_given()) && given.is_none();
-    let lost = bad || given.is_some_and(|given| given != server.users.len());
-    Names::of("user", files.server_broken || lost, server.users.iter().map(|one| one.name.as_str()))
+    let field = files.server.as_ref().map(|(_, file)| &file.users);
+    let given = users::given(files);
+    let bad = field.is_some_and(|users| users.is_given() && users.get().is_none());
+    let lost = files.server_broken || files.users_broken || bad || given.count() != server.users.len();
+    let others = server.directory.is_some() || server.listeners.iter().any(|listener| listener.client_ca.is_some());
+    Names::of("user", lost || others, server.users.iter().map(|one| one.name.as_str()))
 }
 
 /// `rate`, `burst` and `per` of a route or a provider.

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names, clients, pickup};
+use super::{Files, Names, clients, pickup, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings, Server,
-    ServerCertificate, TlsFiles, User,
+    Allowed, Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup, QueueSettings,
+    Server, ServerCertificate, TlsFiles,
 };
-use crate::config::raw::{OrNever, RawListener, RawQueue, ServerFile, Span};
+use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{ClientLimits, MailLimits, Secret, Size};
+use crate::config::{ClientLimits, MailLimits, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -30,6 +30,8 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             listeners: vec![usual_listener()],
             tls: Vec::new(),
             users: Vec::new(),
+            directory: None,
+            logins: LoginLimits::default(),
             pickup: pickup::check(files, &queue, cx),
             queue,
             nameservers: Vec::new(),
@@ -39,7 +41,9 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         };
     };
     cx.file = name.clone();
-    let users = users(file, cx);
+    let users = users::check(files, cx);
+    cx.file = name.clone();
+    let directory = users::directory(file, cx);
     let log = file.log.get();
     let queue = queue(file.queue.get(), cx);
     let pickup = pickup::check(files, &queue, cx);
@@ -52,7 +56,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     }
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
-        listeners: listeners(file, cx),
+        listeners: listeners(files, file, cx),
         tls: file
             .tls
             .get()
@@ -62,6 +66,8 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             .filter_map(|tls| certificate(&tls.certificate, &tls.key, cx))
             .collect(),
         users,
+        directory,
+        logins: logins(file.logins.get()),
         queue,
         pickup,
         nameservers: file
@@ -85,11 +91,12 @@ fn hostname(cx: &Cx<'_>) -> Domain {
     own.unwrap_or_else(|| "localhost".parse().expect("a constant that is a domain"))
 }
 
-fn loopback() -> Vec<IpNet> {
-    vec![
+fn loopback() -> Vec<Allowed> {
+    let nets = [
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
         IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
-    ]
+    ];
+    nets.map(|network| Allowed { network, senders: Vec::new() }).to_vec()
 }
 
 fn usual_listener() -> Listener {
@@ -100,7 +107,10 @@ fn usual_listener() -> Listener {
         tls: ListenerTls::None,
         certificate: None,
         authentication: Authentication::None,
+        deny: Vec::new(),
         allow: loopback(),
+        check_from_header: false,
+        client_ca: None,
         max_message_size: Size(35 * MIB),
         max_connections: 1000,
         max_recipients: 1000,
@@ -111,7 +121,7 @@ fn usual_listener() -> Listener {
     }
 }
 
-fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
+fn listeners(files: &Files, file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
     let Some(raw) = file.listeners.get() else {
         return vec![usual_listener()];
     };
@@ -141,7 +151,10 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             tls: raw.tls.or(ListenerTls::None),
             certificate: own_certificate(raw, cx),
             authentication: raw.authentication.or(Authentication::None),
-            allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().map(|net| net.value).collect()),
+            deny: raw.deny.get().into_iter().flatten().map(|net| net.value).collect(),
+            allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().filter_map(|net| allowed(net)).collect()),
+            check_from_header: raw.check_from_header.or(false),
+            client_ca: readable(&raw.client_ca, cx),
             max_message_size: raw.max_message_size.or(usual.max_message_size),
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
@@ -150,21 +163,44 @@ fn listeners(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener> {
             client_limits,
             proxy_protocol: raw.proxy_protocol.get().into_iter().flatten().map(|net| net.value).collect(),
         };
-        judge(file, raw, &listener, cx);
+        judge(files, file, raw, &listener, cx);
         listeners.push(listener);
     }
     if let Some(users) = file.users.key
-        && file.users.get().is_some_and(|users| !users.is_empty())
+        && users::some(files)
         && listeners.len() == raw.len()
-        && listeners.iter().all(|listener| listener.authentication == Authentication::None)
+        && listeners.iter().all(|one| one.authentication == Authentication::None && one.client_ca.is_none())
     {
         cx.warning(users, Fault::IdleUsers);
     }
     listeners
 }
 
+fn allowed(raw: &RawAllowed) -> Option<Allowed> {
+    match raw {
+        RawAllowed::Plain(network) => Some(Allowed { network: *network, senders: Vec::new() }),
+        RawAllowed::Held(raw) => Some(Allowed {
+            network: *raw.network.get()?,
+            senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
+        }),
+    }
+}
+
+fn logins(raw: Option<&RawLogins>) -> LoginLimits {
+    let usual = LoginLimits::default();
+    let Some(raw) = raw else { return usual };
+    LoginLimits {
+        checks: raw.checks.get().map(|most| most.to_usize()),
+        delay: raw.delay.get().map_or(usual.delay, |delay| delay.0),
+        address_failures: raw.address_failures.get().map_or(usual.address_failures, |most| most.to_u32()),
+        user_failures: raw.user_failures.get().map_or(usual.user_failures, |most| most.to_u32()),
+        within: raw.within.get().map_or(usual.within, |span| span.0),
+        refuse_for: raw.refuse_for.get().map_or(usual.refuse_for, |span| span.0),
+    }
+}
+
 /// What a listener must not be.
-fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<'_>) {
+fn judge(files: &Files, file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<'_>) {
     let named = || listener.name.clone();
     if listener.max_message_size.0 == 0 {
         cx.error(raw.max_message_size.spot(raw.spot()), Fault::ZeroSize);
@@ -176,15 +212,20 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
     if listener.tls != ListenerTls::None && !file.tls.is_given() && !own {
         cx.warning(raw.tls.spot(raw.spot()), Fault::SelfSigned { listener: named() });
     }
-    if listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some() && own {
+    // A tls that could not be read may be any.
+    let clear = listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some();
+    if clear && own {
         cx.warning(raw.certificate.spot(raw.spot()), Fault::IdleCertificate { listener: named() });
     }
+    if raw.client_ca.is_given() && clear {
+        cx.error(raw.client_ca.spot(raw.spot()), Fault::ClientCaWithoutTls { listener: named() });
+    }
     let signs_in = listener.authentication != Authentication::None;
-    let no_users = !file.users.is_given() || file.users.get().is_some_and(Vec::is_empty);
-    if signs_in && no_users {
+    let unread = file.users.is_given() && file.users.get().is_none();
+    if signs_in && !unread && !users::some(files) {
         cx.error(raw.authentication.spot(raw.spot()), Fault::NoUsers { listener: named() });
     }
-    if covers_the_internet(&listener.proxy_protocol) {
+    if covers_the_internet(listener.proxy_protocol.iter().copied()) {
         cx.error(raw.proxy_protocol.spot(raw.spot()), Fault::AnyBalancer { listener: named() });
     }
     // Whom a balancer on this host brings is not on this host.
@@ -192,30 +233,28 @@ fn judge(file: &ServerFile, raw: &RawListener, listener: &Listener, cx: &mut Cx<
         return;
     }
     let address = listener.address.to_string();
-    // A tls that could not be read may be any.
-    let clear = listener.tls == ListenerTls::None && raw.tls.is_given() == raw.tls.get().is_some();
     if signs_in && clear {
         let fault = Fault::ClearAuthentication { listener: named(), address: address.clone() };
         cx.error(raw.authentication.spot(raw.spot()), fault);
     }
-    if covers_the_internet(&listener.allow) {
+    if covers_the_internet(listener.allow.iter().map(|allowed| allowed.network)) {
         cx.error(raw.allow.spot(raw.spot()), Fault::OpenRelay { listener: named(), address });
     }
 }
 
 /// The networks take in at least half of the IPv4 or of the IPv6 internet (2000::/3, RFC 4291, 2.4): nobody's own
 /// networks do, however they are cut up.
-fn covers_the_internet(nets: &[IpNet]) -> bool {
+fn covers_the_internet(nets: impl Iterator<Item = IpNet>) -> bool {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for net in nets {
         match net {
-            IpNet::V4(net) => v4.push(*net),
+            IpNet::V4(net) => v4.push(net),
             // An IPv4 client of a dual-stack socket.
             IpNet::V6(net) => match net.addr().to_ipv4_mapped() {
                 Some(ip) if net.prefix_len() >= 96 => {
                     v4.extend(Ipv4Net::new(ip, net.prefix_len() - 96).ok());
                 }
-                Some(_) | None => v6.push(*net),
+                Some(_) | None => v6.push(net),
             },
         }
     }
@@ -230,25 +269,6 @@ fn covers_the_internet(nets: &[IpNet]) -> bool {
         })
         .sum();
     v4 >= 1 << 31 || v6 >= 1 << 124
-}
-
-fn users(file: &ServerFile, cx: &mut Cx<'_>) -> Vec<User> {
-    let mut names = Names::new("user", false);
-    let mut users = Vec::new();
-    for raw in file.users.get().into_iter().flatten() {
-        let Some(name) = &raw.name.value else { continue };
-        if !names.add(&name.value, name.spot, cx) {
-            continue;
-        }
-        let limits = clients::of_user(raw, cx);
-        users.push(User {
-            limits,
-            name: name.value.clone(),
-            password: raw.password.get().map_or_else(|| Secret::new(String::new()), |hash| hash.0.clone()),
-            senders: raw.senders.get().into_iter().flatten().map(|sender| sender.value.clone()).collect(),
-        });
-    }
-    users
 }
 
 fn certificate(certificate: &Field<PathBuf>, key: &Field<PathBuf>, cx: &mut Cx<'_>) -> Option<ServerCertificate> {
@@ -331,7 +351,7 @@ mod tests {
             ("", false),
         ] {
             let list: Vec<IpNet> = nets.split_whitespace().map(|net| net.parse().unwrap()).collect();
-            assert_eq!(covers_the_internet(&list), all, "{nets}");
+            assert_eq!(covers_the_internet(list.into_iter()), all, "{nets}");
         }
     }
 
@@ -339,8 +359,8 @@ mod tests {
     fn loopback_is_allowed_by_default() {
         for ip in ["127.0.0.1", "127.9.9.9", "::1"] {
             let ip: IpAddr = ip.parse().unwrap();
-            assert!(loopback().iter().any(|net| net.contains(&ip)), "{ip}");
+            assert!(loopback().iter().any(|allowed| allowed.network.contains(&ip)), "{ip}");
         }
-        assert!(!loopback().iter().any(|net| net.contains(&"10.0.0.1".parse::<IpAddr>().unwrap())));
+        assert!(!loopback().iter().any(|allowed| allowed.network.contains(&"10.0.0.1".parse::<IpAddr>().unwrap())));
     }
 }

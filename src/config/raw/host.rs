@@ -35,6 +35,22 @@ text!(
     |text, _cx| endpoint(text).map(Self)
 );
 
+/// The host of `host`, `host:port` or `[ip]:port`.
+pub(super) fn authority(text: &str) -> Option<String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']')?;
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+        }
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return None;
+    }
+    let named = host.parse::<Domain>().is_ok_and(|domain| domain.literal().is_none());
+    (named || host.parse::<IpAddr>().is_ok()).then(|| host.to_owned())
+}
+
 fn endpoint(text: &str) -> Result<String, Fault> {
     let bad = || Fault::Endpoint(text.to_owned());
     let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;

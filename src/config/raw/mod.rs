@@ -9,6 +9,7 @@ mod routes;
 mod scalar;
 mod secret;
 mod server;
+mod users;
 
 pub(super) use host::*;
 pub(super) use number::*;
@@ -18,3 +19,4 @@ pub(super) use routes::*;
 pub(super) use scalar::*;
 pub(super) use secret::*;
 pub(super) use server::*;
+pub(super) use users::*;

@@ -8,6 +8,7 @@ use crate::config::read::{Cx, Read};
 use crate::config::schema::Schemas;
 use crate::config::secret::{Origin, Secret, resolve};
 use crate::config::tree::{Node, Value};
+use crate::config::verifier::Verifier;
 
 /// Text that may be a reference, and is no secret: a user name.
 #[derive(Debug, Clone)]
@@ -43,14 +44,14 @@ impl Read for Secret {
 
 /// The hash of a user's password.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct PasswordHash(pub Secret);
+pub(in crate::config) struct PasswordHash(pub Verifier);
 
 impl Read for PasswordHash {
     const TEXT: bool = true;
     const SECRET: bool = true;
 
     fn wanted() -> String {
-        "an argon2 hash".to_owned()
+        "an argon2 hash or a SCRAM verifier".to_owned()
     }
 
     fn read(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
@@ -59,15 +60,16 @@ impl Read for PasswordHash {
             return None;
         };
         let (value, origin) = cx.ok(node.spot, resolve(text, cx.base, cx.outside))?;
-        let sound = argon2::password_hash::PasswordHash::new(&value)
-            .is_ok_and(|hash| argon2::Algorithm::try_from(hash.algorithm).is_ok() && hash.hash.is_some());
         // A referred hash cannot be judged where secrets are only assumed.
         let assumed = matches!(origin, Origin::Referred) && cx.outside.assumes();
-        if !sound && !assumed {
-            cx.error(node.spot, Fault::PasswordHash);
-            return None;
+        match Verifier::parse(&value) {
+            Some(verifier) => Some(Self(verifier)),
+            None if assumed => Some(Self(Verifier::Argon2(Secret::new(value)))),
+            None => {
+                cx.error(node.spot, Fault::PasswordHash);
+                None
+            }
         }
-        Some(Self(Secret::new(value)))
     }
 
     fn schema(_: &mut Schemas) -> Json {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, Span};
-use crate::config::read::{List, OneOrMany, record, words};
+use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, RawUsers, Span};
+use crate::config::read::{List, OneOrMany, either, record, words};
+use crate::config::tree::Value;
 use crate::config::{AddressPattern, Authentication, ListenerProtocol, ListenerTls, LogFormat, Rate, Size};
 use crate::mail::Domain;
 
@@ -21,7 +22,9 @@ record! {
         /// that it asks for, else the first. Default: one that the relay makes itself.
         may "tls" tls: OneOrMany<RawTlsFiles>,
         /// Who may sign in.
-        may "users" users: List<RawUser>,
+        may "users" users: RawUsers,
+        /// What logins may cost, and how guessing passwords is slowed down.
+        may "logins" logins: RawLogins,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
         /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
@@ -66,8 +69,15 @@ record! {
         may "key" key: PathBuf,
         /// none, optional or required. Default: none.
         may "authentication" authentication: Authentication,
-        /// Networks that may relay without authentication. Default: loopback alone.
-        may "allow" allow: List<IpNet>,
+        /// Networks from which nothing is taken; goes before `allow`.
+        may "deny" deny: List<IpNet>,
+        /// Networks that may relay without authentication; with {network, senders}, only as these senders. The smallest
+        /// network that holds a client decides. Default: loopback alone.
+        may "allow" allow: List<RawAllowed>,
+        /// The header's From must be among the senders of the user or network too. Default: false.
+        may "check_from_header" check_from_header: bool,
+        /// PEM file with those who issue certificates to clients; a client that shows one is the user whom it names.
+        may "client_ca" client_ca: PathBuf,
         /// The largest message. Default: 35MiB.
         may "max_message_size" max_message_size: Size,
         /// Connections at one time. Default: 1000.
@@ -94,6 +104,19 @@ record! {
     later ["inspect"]
 }
 
+either!(RawAllowed { Held(RawNetwork) if Value::Map(_), Plain(IpNet) });
+
+record! {
+    /// A network, and what it may send as.
+    struct RawNetwork {
+        /// In CIDR form.
+        need "network" network: IpNet,
+        /// Addresses that the network may send from. Default: any.
+        may "senders" senders: List<AddressPattern>,
+    }
+    later ["rate", "burst", "check_from_header"]
+}
+
 record! {
     /// PEM files of certificate chain and key.
     struct RawTlsFiles {
@@ -110,10 +133,12 @@ record! {
     struct RawUser {
         /// The user name of AUTH.
         need "name" name: String,
-        /// The password's argon2 hash, in PHC form.
-        need "password" password: PasswordHash,
+        /// The password's argon2 hash in PHC form, or its SCRAM verifier (SCRAM-SHA-256$...): `waypost hash-password` makes both.
+        may "password" password: PasswordHash,
         /// Addresses that the user may send from. Default: any.
         may "senders" senders: List<AddressPattern>,
+        /// The header's From must be one of them too. Default: false.
+        may "check_from_header" check_from_header: bool,
         /// How many messages the user may send: 20/s. Default: any number.
         may "rate" rate: Rate,
         /// How many of them may come at once after a rest. Default: as many as the rate names.
@@ -122,6 +147,25 @@ record! {
         may "recipient_rate" recipient_rate: Rate,
     }
     later ["quota"]
+}
+
+record! {
+    /// What logins may cost, and how guessing passwords is slowed down.
+    struct RawLogins {
+        /// Passwords that are checked at one time in the whole process. Default: half of the CPUs.
+        may "checks" checks: Int<1, 1000>,
+        /// Before the reply to a failed login; doubles with each further one of the address, up to five times. Default: 1s.
+        may "delay" delay: Pause,
+        /// Failed logins of an address (IPv6: of a /64) before it is refused for a while. Default: 20.
+        may "address_failures" address_failures: Count,
+        /// Failed logins of a user name before it is refused for a while, but for addresses where it got in before. Default: 20.
+        may "user_failures" user_failures: Count,
+        /// The span in which failures count. Default: 10m.
+        may "within" within: Span,
+        /// How long no login is tried then. Default: 10m.
+        may "refuse_for" refuse_for: Span,
+    }
+    later []
 }
 
 record! {

@@ -35,7 +35,7 @@ fn hourly(per: Per) -> Option<Limit> {
 }
 
 fn user(limits: MailLimits) -> User {
-    User { name: "billing".to_owned(), password: Secret::new(String::new()), senders: Vec::new(), limits }
+    User { name: "billing".to_owned(), password: None, senders: Vec::new(), check_from_header: false, limits }
 }
 
 fn content(octets: usize) -> String {

@@ -5,7 +5,7 @@ use super::*;
 fn behind() -> Listener {
     Listener {
         proxy_protocol: vec!["127.0.0.1/32".parse().unwrap()],
-        allow: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        allow: vec![allowed("192.0.2.0/24"), allowed("2001:db8::/32")],
         ..listener()
     }
 }

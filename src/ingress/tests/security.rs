@@ -88,7 +88,7 @@ async fn without_a_certificate_nothing_is_offered_and_nobody_taken() {
 #[tokio::test]
 async fn tls_from_the_start_behind_a_balancer() {
     let proxy_protocol = vec!["127.0.0.1/32".parse().unwrap()];
-    let allow = vec!["192.0.2.0/24".parse().unwrap()];
+    let allow = vec![allowed("192.0.2.0/24")];
     let relay = Relay::start(Listener { tls: ListenerTls::Implicit, proxy_protocol, allow, ..listener() }).await;
     for header in ["PROXY TCP4 192.0.2.7 10.0.0.5 56324 465\r\n", "PROXY TCP4 198.51.100.1 10.0.0.5 5 465\r\n"] {
         let mut stream = TcpStream::connect(relay.address).await.unwrap();

@@ -1,10 +1,11 @@
-//! AUTH (RFC 4954): PLAIN (RFC 4616) and LOGIN.
+//! AUTH (RFC 4954): PLAIN (RFC 4616) and LOGIN; SCRAM is in `scram`.
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::lines::Line;
+use super::scram::Exchange;
 use super::{Action, Asking, Question, Session, State, replies};
 use crate::config::Secret;
 use crate::smtp::command::Fault;
@@ -15,11 +16,22 @@ use crate::smtp::reply::Reply;
 pub(super) enum Step {
     Plain,
     LoginName,
-    LoginPassword { user: String },
+    LoginPassword {
+        user: String,
+    },
+    /// The client's first message; with `plus`, of -PLUS.
+    Scram {
+        plus: bool,
+    },
+    ScramProof(Box<Exchange>),
+    /// The server has proven itself too; the client's empty response ends it.
+    ScramEnd {
+        user: String,
+    },
 }
 
 /// Some clients leave the padding out.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -30,7 +42,7 @@ impl Session {
             replies::fault(&Fault::NotOffered)
         } else if self.helo.is_none() {
             replies::out_of_order("Send EHLO first")
-        } else if self.user.is_some() {
+        } else if self.user.is_some() && !self.by_certificate {
             replies::out_of_order("Authenticated already")
         } else if !matches!(self.state, State::Idle) {
             replies::out_of_order("No authentication within a transaction")
@@ -40,7 +52,9 @@ impl Session {
             let step = match mechanism {
                 "PLAIN" => Step::Plain,
                 "LOGIN" => Step::LoginName,
-                _ => return self.blame(replies::unknown_mechanism(), 1, out),
+                "SCRAM-SHA-256" if self.offers_scram(false) => Step::Scram { plus: false },
+                "SCRAM-SHA-256-PLUS" if self.offers_scram(true) => Step::Scram { plus: true },
+                _ => return self.blame(replies::unknown_mechanism(&self.mechanisms()), 1, out),
             };
             return match initial {
                 // RFC 4954, 4: `=` stands for an initial response that is empty.
@@ -55,7 +69,7 @@ impl Session {
         out.push(Action::Reply(Reply::plain(
             334,
             match step {
-                Step::Plain => "",
+                Step::Plain | Step::Scram { .. } | Step::ScramProof(_) | Step::ScramEnd { .. } => "",
                 Step::LoginName => "VXNlcm5hbWU6",
                 Step::LoginPassword { .. } => "UGFzc3dvcmQ6",
             },
@@ -81,6 +95,13 @@ impl Session {
             return self.blame(replies::auth_not_decoded(), 1, out);
         };
         match step {
+            Step::Scram { plus } => self.scram_first(plus, &text, out),
+            Step::ScramProof(exchange) => self.scram_proof(*exchange, &text, out),
+            Step::ScramEnd { user } if text.is_empty() => {
+                self.sign_in(user);
+                out.push(Action::Reply(replies::authenticated()));
+            }
+            Step::ScramEnd { .. } => self.blame(replies::auth_not_decoded(), 1, out),
             Step::LoginName => self.challenge(Step::LoginPassword { user: text }, out),
             Step::LoginPassword { user } => self.authenticate(user, text, out),
             // RFC 4616, 2: `[authzid] NUL authcid NUL passwd`.
@@ -93,6 +114,23 @@ impl Session {
                 _ => self.blame(replies::auth_not_decoded(), 1, out),
             },
         }
+    }
+
+    /// Whoever the certificate named before.
+    pub(super) fn sign_in(&mut self, user: String) {
+        self.user = Some(user);
+        self.by_certificate = false;
+    }
+
+    /// In the order in which the most clients get on best: some take the first that they know.
+    pub(super) fn mechanisms(&self) -> String {
+        let mut mechanisms = "PLAIN LOGIN".to_owned();
+        for (plus, name) in [(false, " SCRAM-SHA-256"), (true, " SCRAM-SHA-256-PLUS")] {
+            if self.offers_scram(plus) {
+                mechanisms.push_str(name);
+            }
+        }
+        mechanisms
     }
 
     fn authenticate(&mut self, user: String, password: String, out: &mut Vec<Action>) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
+use super::scram::Challenge;
 use crate::config::Secret;
 use crate::mail::{Address, BodyKind, Domain, DsnRequest, Mid, Protocol, Recipient};
 use crate::smtp::reply::Reply;
@@ -23,6 +24,17 @@ pub struct Settings {
     pub starttls: bool,
     /// Users may authenticate: over TLS, or from this host.
     pub authentication: bool,
+    /// Some of them by SCRAM.
+    pub scram: bool,
+}
+
+/// What the driver knows of a connection once it is under TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Secured {
+    /// What binds the channel (RFC 9266), where the handshake gives it.
+    pub exporter: Option<[u8; 32]>,
+    /// Whom the client's certificate names.
+    pub user: Option<String>,
 }
 
 /// What the driver knows of the client before it has said anything.
@@ -91,6 +103,15 @@ pub enum Question {
         user: String,
         password: Secret,
     },
+    /// What this user's password is checked against by SCRAM; for one that is not known, something made up.
+    Verifier {
+        user: String,
+    },
+    /// The user has proven by SCRAM that it knows the password, or not: may it in?
+    Proven {
+        user: String,
+        proven: bool,
+    },
     /// All content is in: take responsibility for it.
     Store {
         /// What the content turned out to be.
@@ -104,8 +125,10 @@ pub enum Answer {
     Accept,
     /// To any question. A reply of 421 ends the session too (RFC 5321, 3.8).
     Refuse(Reply),
-    /// To `Authenticate`: the user's name.
+    /// To `Authenticate` and `Proven`: the user's name.
     Authenticated(String),
+    /// To `Verifier`.
+    Challenge(Challenge),
     /// To `Store`: it is on disk.
     Stored(Mid),
 }

@@ -41,7 +41,8 @@ impl Session {
             protocol: Protocol {
                 extended: helo.extended,
                 tls: self.tls,
-                authenticated: self.user.is_some(),
+                // A certificate is no AUTH (RFC 3848).
+                authenticated: self.user.is_some() && !self.by_certificate,
                 smtputf8: params.smtputf8,
                 lmtp: self.settings.lmtp,
             },

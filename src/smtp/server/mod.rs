@@ -16,6 +16,7 @@ mod interface;
 mod lines;
 mod mail;
 mod replies;
+mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,8 @@ use crate::smtp::reply::Reply;
 
 use lines::{Line, Lines};
 
-pub use interface::{Action, Answer, Input, Overdue, Peer, Question, Settings, Transaction};
+pub use interface::{Action, Answer, Input, Overdue, Peer, Question, Secured, Settings, Transaction};
+pub use scram::Challenge;
 
 /// The machine.
 #[derive(Debug)]
@@ -39,6 +41,9 @@ pub struct Session {
     tls: bool,
     helo: Option<Helo>,
     user: Option<String>,
+    /// The user is whom the client's certificate names; AUTH may still name another.
+    by_certificate: bool,
+    exporter: Option<[u8; 32]>,
     /// Bad commands since a message was taken, failed logins weighing more.
     errors: u32,
     stopping: bool,
@@ -74,6 +79,9 @@ enum Asking {
     Mail(Box<Transaction>),
     Rcpt(Box<Transaction>, Recipient),
     Authenticate,
+    Verifier(Box<scram::First>),
+    /// With the server's last message.
+    Proven(String),
     Store,
 }
 
@@ -92,6 +100,8 @@ impl Session {
             tls: peer.tls,
             helo: None,
             user: None,
+            by_certificate: false,
+            exporter: None,
             errors: 0,
             stopping: false,
             finals: 1,
@@ -113,6 +123,13 @@ impl Session {
             Input::Shutdown => self.stopping = true,
         }
         self.stop_where_due(out);
+    }
+
+    /// Tells what the handshake came to; to be called once it is done, before anything is read.
+    pub fn secured(&mut self, secured: Secured) {
+        self.exporter = secured.exporter;
+        self.by_certificate = secured.user.is_some();
+        self.user = secured.user;
     }
 
     /// The socket is to be read: no question is open, no handshake due, and the session has not ended.
@@ -150,7 +167,9 @@ impl Session {
                 Some(transaction.reverse_path.as_ref())
             }
             State::Idle | State::Between(_) | State::Auth(_) | State::Data(_) | State::Chunk(_) => None,
-            State::Asking(Asking::Authenticate | Asking::Store) | State::StartingTls | State::Closed => None,
+            State::Asking(Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) | Asking::Store)
+            | State::StartingTls
+            | State::Closed => None,
         }
     }
 
@@ -248,7 +267,7 @@ impl Session {
             lines.push("STARTTLS".to_owned());
         }
         if self.settings.authentication && self.safe_for_passwords() {
-            lines.push("AUTH PLAIN LOGIN".to_owned());
+            lines.push(format!("AUTH {}", self.mechanisms()));
         }
         Reply { code: 250, status: None, lines }
     }
@@ -280,6 +299,7 @@ impl Session {
             self.tls = true;
             self.helo = None;
             self.user = None;
+            self.by_certificate = false;
         }
     }
 
@@ -304,15 +324,20 @@ impl Session {
                 replies::recipient_ok()
             }
             (Asking::Authenticate, Answer::Authenticated(user)) => {
-                self.user = Some(user);
+                self.sign_in(user);
                 replies::authenticated()
+            }
+            (Asking::Verifier(first), Answer::Challenge(challenge)) => self.scram_challenge(*first, challenge),
+            (Asking::Proven(last), Answer::Authenticated(user)) => {
+                self.state = State::Auth(auth::Step::ScramEnd { user });
+                Reply::plain(334, last)
             }
             (Asking::Store, Answer::Stored(mid)) => {
                 self.errors = 0;
                 return self.reply_to_content(replies::stored(mid), out);
             }
             (asking, Answer::Refuse(reply)) => return self.refused(asking, reply, out),
-            (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Stored(_)) => {
+            (asking, Answer::Accept | Answer::Authenticated(_) | Answer::Challenge(_) | Answer::Stored(_)) => {
                 return self.refused(asking, replies::local_error(), out);
             }
         };
@@ -331,7 +356,11 @@ impl Session {
                 self.state = State::Open(transaction);
                 out.push(Action::Reply(reply));
             }
-            Asking::Authenticate => self.blame(reply, FAILED_LOGIN, out),
+            // Nothing was guessed where nothing was checked.
+            Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) if reply.is_transient() => {
+                self.blame(reply, 1, out);
+            }
+            Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) => self.blame(reply, FAILED_LOGIN, out),
             Asking::Store => self.reply_to_content(reply, out),
             Asking::Mail(_) => out.push(Action::Reply(reply)),
         }

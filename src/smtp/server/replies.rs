@@ -168,8 +168,8 @@ pub(super) fn auth_failed() -> Reply {
     reply(535, 7, 8, "Authentication credentials invalid")
 }
 
-pub(super) fn unknown_mechanism() -> Reply {
-    reply(504, 5, 4, "The mechanisms are PLAIN and LOGIN")
+pub(super) fn unknown_mechanism(known: &str) -> Reply {
+    reply(504, 5, 4, format!("The mechanisms are {known}"))
 }
 
 pub(super) fn needs_smtputf8() -> Reply {

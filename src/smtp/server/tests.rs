@@ -7,6 +7,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
+mod scram;
+
+use scram::verifier;
+
 use super::*;
 use crate::mail::{BodyKind, Mid, Timestamp};
 
@@ -42,6 +46,7 @@ fn settings() -> Settings {
         max_errors: 20,
         starttls: true,
         authentication: true,
+        scram: false,
     }
 }
 
@@ -120,6 +125,10 @@ impl Talk {
             Question::Mail(_) | Question::Rcpt(_) => Answer::Accept,
             Question::Authenticate { user, password } if password.expose() == "secret" => Answer::Authenticated(user),
             Question::Authenticate { .. } => refuse("535 5.7.8 no"),
+            Question::Verifier { user } if user == "throttled" => refuse("454 4.7.0 later"),
+            Question::Verifier { .. } => Answer::Challenge(Challenge { verifier: verifier(), nonce: "SERVER".into() }),
+            Question::Proven { user, proven: true } => Answer::Authenticated(user),
+            Question::Proven { .. } => refuse("535 5.7.8 no"),
             Question::Store { body } => {
                 let (to, content) = self.begun.take().unwrap();
                 self.body = Some(body);

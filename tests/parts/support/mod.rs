@@ -12,7 +12,9 @@ pub mod postfix;
 pub mod process;
 pub mod relay;
 pub mod sink;
+pub mod slapd;
 pub mod smtp;
+pub mod talk;
 pub mod tap;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

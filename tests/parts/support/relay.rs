@@ -1,8 +1,9 @@
 //! The built relay, with a configuration directory of its own.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::log::Log;
@@ -17,6 +18,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_waypost");
 #[derive(Default)]
 pub struct Setup {
     listener: String,
+    others: String,
     queue: String,
     server: String,
     routes: String,
@@ -33,6 +35,12 @@ impl Setup {
     /// Further keys of the listener, in flow style: `tls: starttls, authentication: required`.
     pub fn listener(mut self, keys: &str) -> Self {
         self.listener = keys.to_owned();
+        self
+    }
+
+    /// A further listener, in flow style without the braces.
+    pub fn other_listener(mut self, keys: &str) -> Self {
+        self.others.push_str(&format!("  - {{{keys}}}\n"));
         self
     }
 
@@ -78,9 +86,9 @@ impl Setup {
         let comma = if self.listener.is_empty() { "" } else { ", " };
         let path = if self.queue.contains("path:") { "" } else { "path: data/queue.redb, " };
         let server = format!(
-            "hostname: relay.example\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:{port}\"{comma}{}}}\n\
+            "hostname: relay.example\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:{port}\"{comma}{}}}\n{}\
              queue: {{{path}{}}}\nlog: {{format: json, level: info}}\n{}",
-            self.listener, self.queue, self.server
+            self.listener, self.others, self.queue, self.server
         );
         let write = |name: &str, content: &str| {
             let path = folder.path().join(name);
@@ -191,6 +199,17 @@ impl Relay {
         assert_eq!(reply.code, 250, "{reply:?}; the relay's log:\n{}", self.log().raw());
         reply.text
     }
+}
+
+/// What a verb of the binary prints, given that input.
+pub fn waypost_with_input(args: &[&str], input: &str) -> String {
+    let mut command = Command::new(BINARY);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
 }
 
 /// Runs a verb of the binary in a folder.
