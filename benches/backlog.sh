@@ -13,7 +13,6 @@ cd "$(dirname "$0")/.."
 MESSAGES=${1:-1000000}
 TENTH=$((MESSAGES / 10))
 
-rss() { awk '/^VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$1/status"; }
 peak() { awk '/^VmHWM/ { printf "%d", $2 / 1024 }' "/proc/$1/status"; }
 one() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p"; }
 load() { "$LOAD" --sessions 50 --size 4096 "$@"; }

@@ -12,8 +12,6 @@ cd "$(dirname "$0")/.."
 MESSAGES=${1:-2000000}
 TENTH=$((MESSAGES / 10))
 
-rss() { awk '/^VmRSS/ { printf "%d", $2 / 1024 }' "/proc/$1/status"; }
-
 start_waypost waypost "$BINARY" ', retry: [5s]'
 port=${ports[waypost]} pid=${pids[waypost]}
 for part in $(seq 10); do

@@ -1,8 +1,9 @@
 //! What the queue knows in memory alone: leases, and which lanes to look at.
 //!
 //! A lease is taken before the leg is read in a fresh snapshot, and ended after the commit that settled the leg: whoever
-//! takes it next sees that commit. So no leg is ever handed out twice. One that is given back with a part of it settled
-//! cannot be had before the index knows of that part.
+//! takes it next sees that commit. (A message that the index never gets has its leases ended by its last settlement, and
+//! is nowhere to be claimed from then on: `young`.) So no leg is ever handed out twice. One that is given back with a part
+//! of it settled cannot be had before the index knows of that part.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,5 +1,5 @@
 //! Messages that were just accepted, kept in memory within a bound: their first attempt reads neither envelope nor content
-//! from the disk. Only what a commit has made durable gets in.
+//! from the disk. Only what the journal has made durable gets in.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
