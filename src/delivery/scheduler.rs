@@ -23,9 +23,12 @@ use super::Deps;
 use super::attempt::Flight;
 use super::backlog::Backlog;
 use super::board::{AT_HAND, Board, Gate};
+use super::control::{self, Control, Request, Requests};
 use super::desk::{Desk, Window};
 use super::health::Health;
 use super::limits::Pace;
+use super::operate::Operator;
+use super::orders::route_of;
 use super::pending::{Draft, Pending};
 use super::plan::chain;
 use super::quota::Quotas;
@@ -68,6 +71,8 @@ pub struct Scheduler<Q = Queue> {
     sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
     most_unwritten: usize,
+    control: Control,
+    requests: Requests,
 }
 
 /// All that wakes the scheduler.
@@ -76,6 +81,7 @@ enum Event {
     Nudged(Vec<LaneDue>),
     Attempted(Result<(Id, Vec<Outcome>), JoinError>),
     Done(Result<(Id, Done), JoinError>),
+    Asked(Request),
     /// Something that waited for a time may go on.
     Time,
     Stop,
@@ -131,6 +137,7 @@ impl<Q: Backlog> Scheduler<Q> {
         let route_paces = paces.collect();
         let under_way: usize =
             stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
+        let (control, requests) = control::channel();
         Self {
             desk: Arc::new(Desk { queue, table, clock, mids, settings, meter: Arc::default() }),
             stations,
@@ -145,12 +152,19 @@ impl<Q: Backlog> Scheduler<Q> {
             sweep_at: None,
             sweeping: None,
             most_unwritten: under_way.saturating_add(UNWRITTEN),
+            control,
+            requests,
         }
     }
 
     /// What delivery counts, to be read while it runs.
     pub fn meter(&self) -> Arc<Meter> {
         self.desk.meter.clone()
+    }
+
+    /// To ask and steer it by while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns
@@ -170,6 +184,7 @@ impl<Q: Backlog> Scheduler<Q> {
                     lanes = desk.queue.nudged() => Event::Nudged(lanes),
                     Some(joined) = self.attempts.join_next_with_id() => Event::Attempted(joined),
                     Some(joined) = self.chores.join_next_with_id() => Event::Done(joined),
+                    Some(request) = self.requests.recv() => Event::Asked(request),
                     () = tokio::time::sleep(sleep) => Event::Time,
                 } } => event,
             };
@@ -201,6 +216,7 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.done(done, now);
             }
             Event::Done(Err(panic)) => self.chore_failed(&panic, now),
+            Event::Asked(request) => self.answer(request),
             Event::Time => self.board.ring(now),
             Event::Stop => {}
         }
@@ -382,8 +398,8 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn shares_by_weight(&self, lane: &Lane) -> bool {
-        let route = self.desk.table.route_named(&lane.route);
-        route.is_some_and(|route| chain(route).iter().any(|tier| tier.0.len() > 1))
+        let route = route_of(&self.desk.table, lane);
+        route.is_some_and(|route| chain(&route).iter().any(|tier| tier.0.len() > 1))
     }
 
     fn give_up_window(&mut self, lane: &Lane) {
@@ -398,6 +414,9 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     async fn stop(mut self) {
+        // Whoever asks now is told so, and does not wait.
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
         let now = self.desk.clock.now();
         info!(attempts = self.attempts.len(), grace_s = self.desk.settings.grace.as_secs(), "delivery stops");
         let lanes: Vec<_> = self.board.lanes().cloned().collect();
@@ -439,4 +458,11 @@ fn split(pending: Pending) -> Draft {
     let mut draft = pending.draft(&pending.left);
     draft.legs.push(crate::queue::Leg { recipients: pending.left, ..pending.leg });
     draft
+}
+
+impl Scheduler<Queue> {
+    /// What a person may do to the queue while it runs.
+    pub fn operator(&self) -> Operator {
+        Operator::online(self.desk.clone(), self.control.clone())
+    }
 }

@@ -14,6 +14,7 @@ mod author;
 mod client_cert;
 mod connection;
 mod head;
+mod import;
 mod intake;
 mod legs;
 mod limits;
@@ -50,6 +51,7 @@ use crate::smtp::server::Settings;
 use limits::{Crowd, Guest, MailMeter, Seat};
 
 pub use answers::RELAYING_DENIED;
+pub use import::{ImportError, Imported, import};
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;

@@ -142,7 +142,7 @@ pub(super) fn tables_agree(disk: &Disk, seed: u64) {
     }
     for row in txn.open_table(tables::LEGS).unwrap().iter().unwrap() {
         let (key, record) = row.unwrap();
-        let leg = tables::decode::<Leg>("", record.value()).unwrap();
+        let leg = tables::leg_of(record.value()).unwrap();
         if leg.state == LegState::Waiting {
             legs.insert((tables::lane_key(&leg.lane), tables::ms(leg.due), key.value().0, key.value().1));
         }
