@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::backlog::Backlog;
 use super::recall::Recalled;
 use super::scheduler::Scheduler;
+use super::snapshot::Snapshot;
 use crate::mail::Mid;
 
 /// Requests that wait; whoever comes then waits to ask.
@@ -23,6 +24,7 @@ pub struct Stopped;
 /// One thing that is asked.
 #[derive(Debug)]
 pub(super) enum Request {
+    Snapshot(oneshot::Sender<Snapshot>),
     Recall(Vec<(Mid, u32)>, oneshot::Sender<Recalled>),
 }
 
@@ -34,6 +36,11 @@ pub(super) fn channel() -> (Control, Requests) {
 }
 
 impl Control {
+    /// How delivery stands at this moment.
+    pub async fn snapshot(&self) -> Result<Snapshot, Stopped> {
+        self.ask(Request::Snapshot).await
+    }
+
     /// Hands over those of the legs that delivery has in hand and has not begun.
     pub(super) async fn recall(&self, legs: Vec<(Mid, u32)>) -> Result<Recalled, Stopped> {
         self.ask(|answer| Request::Recall(legs, answer)).await
@@ -48,8 +55,10 @@ impl Control {
 
 impl<Q: Backlog> Scheduler<Q> {
     pub(super) fn answer(&mut self, request: Request) {
+        let now = self.desk.clock.now();
         match request {
-            // Whoever asked may have gone: then each goes back to where it was.
+            // Whoever asked may have gone.
+            Request::Snapshot(answer) => drop(answer.send(self.snapshot(now))),
             Request::Recall(legs, answer) => drop(answer.send(self.recall(legs))),
         }
     }

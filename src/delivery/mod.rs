@@ -37,6 +37,7 @@ mod recall;
 pub mod schedule;
 mod scheduler;
 pub mod settle;
+mod snapshot;
 mod span;
 mod start;
 mod stations;
@@ -63,6 +64,7 @@ pub use backlog::Backlog;
 pub use control::{Control, Stopped};
 pub use desk::lane;
 pub use scheduler::Scheduler;
+pub use snapshot::{ProviderSnapshot, Snapshot};
 pub use status::Meter;
 
 /// What the scheduler is built from.
