@@ -118,6 +118,7 @@ async fn serve(config: Config, origin: &Origin, queue: Queue, mut passed: Vec<Tc
         configuration: shown(origin),
         queue: queue.clone(),
         control: scheduler.control(),
+        operator: scheduler.operator(),
         clock: clock.clone(),
         started,
     });

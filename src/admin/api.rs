@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, health, status};
+use super::{ErrorBody, Fault, Gate, Shared, health, pages, status};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -47,11 +47,12 @@ fn for_operators() -> Router<Shared> {
     Router::new().route("/openapi.json", document).merge(status::routes())
 }
 
-pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {
+pub(super) fn router(deps: Shared, gate: Arc<Gate>, door: &Arc<pages::Door>) -> Router {
     let operators = for_operators().route_layer(from_fn_with_state(gate.clone(), operators_only));
     Router::new()
         .nest("/api/v1", operators)
         .merge(health::routes())
+        .merge(pages::routes(door))
         .fallback(|| async { Fault::not_found("there is nothing here; /api/v1/openapi.json says what there is") })
         .method_not_allowed_fallback(|| async {
             let text = "this is asked for in another way; /api/v1/openapi.json says how";

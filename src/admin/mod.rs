@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod gate;
 mod health;
+mod pages;
 mod status;
 
 use std::io;
@@ -63,6 +64,8 @@ pub struct Deps {
     pub configuration: String,
     pub queue: Queue,
     pub control: delivery::Control,
+    /// What is done to the queue.
+    pub operator: delivery::operate::Operator,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,
@@ -137,8 +140,10 @@ impl Bound {
         if let Ok(address) = self.address() {
             info!(%address, tls = self.tls.is_some(), "the admin server listens");
         }
+        let port = self.address().map_or(0, |address| address.port());
+        let door = Arc::new(pages::Door::new(self.gate.clone(), deps.clock.clone(), self.tls.is_some(), port));
         let server = Server {
-            router: api::router(deps, self.gate),
+            router: api::router(deps, self.gate, &door),
             tls: self.tls.map(TlsAcceptor::from),
             seats: Arc::new(Semaphore::new(CONNECTIONS)),
         };

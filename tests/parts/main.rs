@@ -19,6 +19,7 @@ mod first_mail;
 mod kill;
 mod lmtp;
 mod mx;
+mod pages;
 mod pickup;
 mod postfix;
 mod rates;

@@ -1,6 +1,7 @@
 //! What the tests share. Every process and thread that a value here starts ends with the value.
 
 pub mod api;
+pub mod browser;
 pub mod cert;
 pub mod dns;
 pub mod dovecot;
