@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod gate;
 mod health;
+mod queue;
 mod status;
 
 use std::io;
@@ -46,6 +47,7 @@ pub use api::document;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use queue::ImportAnswer;
 pub use status::Status;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
@@ -63,6 +65,8 @@ pub struct Deps {
     pub configuration: String,
     pub queue: Queue,
     pub control: delivery::Control,
+    /// What is done to the queue.
+    pub operator: delivery::operate::Operator,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,

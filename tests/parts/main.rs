@@ -21,6 +21,7 @@ mod lmtp;
 mod mx;
 mod pickup;
 mod postfix;
+mod queue;
 mod rates;
 mod relaying;
 mod send;
