@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::delivery::Stopped;
-use crate::delivery::operate::OperateError;
 use crate::queue::QueueError;
 
 /// Why a request was not served.
@@ -106,15 +105,5 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         let read = Query::<T>::from_request_parts(parts, state).await;
         read.map(|Query(value)| Self(value))
             .map_err(|error: QueryRejection| Fault::new(error.status(), "bad_query", error.body_text()))
-    }
-}
-
-impl From<OperateError> for Fault {
-    fn from(error: OperateError) -> Self {
-        match error {
-            OperateError::Asked(text) => Self::bad_request(text),
-            OperateError::NoMessage(_) => Self::not_found(error.to_string()),
-            OperateError::Queue(error) => error.into(),
-        }
     }
 }

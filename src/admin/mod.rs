@@ -14,6 +14,7 @@ mod files;
 mod gate;
 mod health;
 mod pages;
+mod queue;
 mod status;
 
 use std::io;
@@ -47,6 +48,7 @@ pub use api::document;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use queue::ImportAnswer;
 pub use status::Status;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.

@@ -113,13 +113,14 @@ pub fn through(route: &Route, provider: &ProviderName) -> Arc<Route> {
     })
 }
 
-/// The route that a lane's mail goes by.
+/// The route that a lane's mail goes by; `None` where it, or the provider it was moved to, is not there any more: its mail is
+/// to be routed anew.
 pub fn route_of(table: &Table, lane: &Lane) -> Option<Arc<Route>> {
     let route = table.route_named(&lane.route)?;
-    Some(match &lane.via {
-        Some(provider) => through(route, provider),
-        None => route.clone(),
-    })
+    match &lane.via {
+        Some(provider) => table.provider(provider).map(|_| through(route, provider)),
+        None => Some(route.clone()),
+    }
 }
 
 /// From when on its age counts: a person who lets mail go gives it all its time.

@@ -44,8 +44,8 @@ pub enum ImportError {
     Queue(#[from] QueueError),
 }
 
-/// `held`: it waits until it is released, for this reason.
-pub async fn import(operator: &Operator, file: Bytes, held: Option<&str>, by: &By) -> Result<Imported, ImportError> {
+/// `held`: it waits until a person releases it.
+pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Result<Imported, ImportError> {
     let bad = |text: String| ImportError::File(text);
     let utf16 = |Utf16| bad("it is UTF-16; mail is UTF-8".to_owned());
     let octets = Endings::default().convert(file).map_err(utf16)?;
@@ -94,9 +94,9 @@ pub async fn import(operator: &Operator, file: Bytes, held: Option<&str>, by: &B
             return Err(bad(format!("the routing table refuses it: {}", reply.to_string().trim_end())));
         }
     };
-    if let Some(reason) = held {
+    if held {
         for leg in &mut legs {
-            leg.state = LegState::Held { reason: reason.to_owned() };
+            leg.state = LegState::Held { reason: by.reason_of_hold() };
         }
     }
     let content = content(operator, mid, section.octets(), &found.body).await?;

@@ -12,7 +12,7 @@ pub use file::{
     create_in, create_private, create_private_folder, is_open_to_all, is_same_file, open_existing, open_files,
     open_plain, open_private, punch, read_at, sync_folder,
 };
-pub use host::{hostname, username};
+pub use host::{hostname, other_owner, username};
 pub use signal::StopRequests;
 pub use socket::{passed_sockets, reuse_address};
 pub use stamp::{FileStamp, mode_for_others, stamp};

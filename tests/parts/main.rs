@@ -22,6 +22,7 @@ mod mx;
 mod pages;
 mod pickup;
 mod postfix;
+mod queue;
 mod rates;
 mod relaying;
 mod send;

@@ -38,8 +38,7 @@ enum Came {
 /// What is to become of some of a leg's recipients.
 enum Then {
     Legs(Vec<Leg>),
-    /// The leg leaves, and its sender may be told.
-    Leave(Option<Box<dyn Fn(&LegRecipient) -> Diagnosis + Send>>),
+    Leave { sender_is_told: bool },
     Unchanged,
     Refuse(String),
 }
@@ -99,11 +98,9 @@ impl<'a> Order<'a> {
             Then::Unchanged => return Ok(Came::Unchanged(count)),
             Then::Refuse(why) => return Ok(Came::Refused(why)),
             Then::Legs(legs) => draft.legs = legs,
-            Then::Leave(told) => {
-                for recipient in &chosen {
-                    if let Some(told) = &told {
-                        draft.tell(recipient.index, What::Failed, told(recipient));
-                    }
+            Then::Leave { sender_is_told } => {
+                for recipient in chosen.iter().filter(|_| sender_is_told) {
+                    draft.tell(recipient.index, What::Failed, self.gave_up(recipient));
                 }
             }
         }
@@ -125,28 +122,21 @@ impl<'a> Order<'a> {
             Act::Retry if held || leg.due <= self.now => Then::Unchanged,
             Act::Retry => Then::leg(Leg { due: self.now, passed: for_good(&leg), ..leg }),
             Act::Hold if held => Then::Unchanged,
-            Act::Hold => Then::leg(Leg { state: LegState::Held { reason: self.reason_of_hold() }, ..leg }),
+            Act::Hold => Then::leg(Leg { state: LegState::Held { reason: self.by.reason_of_hold() }, ..leg }),
             Act::Release if !held => Then::Unchanged,
             Act::Release => self.released(claim, leg).await?,
-            Act::Delete => Then::Leave(None),
-            Act::Bounce => Then::Leave(Some(self.told_to_sender())),
+            Act::Delete => Then::Leave { sender_is_told: false },
+            Act::Bounce => Then::Leave { sender_is_told: true },
             Act::Move { .. } => self.moved(claim, leg).await?,
         })
     }
 
-    fn reason_of_hold(&self) -> String {
-        let By { who, why } = self.by;
-        why.as_ref().map_or_else(|| format!("held by {who}"), |why| format!("held by {who}: {why}"))
-    }
-
-    fn told_to_sender(&self) -> Box<dyn Fn(&LegRecipient) -> Diagnosis + Send> {
+    fn gave_up(&self, recipient: &LegRecipient) -> Diagnosis {
         let why = self.by.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        Box::new(move |recipient| {
-            let last = recipient.last.as_ref().map(|last| format!(" (last reply: {last})")).unwrap_or_default();
-            // RFC 3463, 3.1: other or undefined status, for good.
-            let status = EnhancedStatus::new(Severity::Permanent, 0, 0);
-            Diagnosis::local(status, format!("an operator of the relay gave it up{why}{last}"))
-        })
+        let last = recipient.last.as_ref().map(|last| format!(" (last reply: {last})")).unwrap_or_default();
+        // RFC 3463, 3.1: other or undefined status, for good.
+        let status = EnhancedStatus::new(Severity::Permanent, 0, 0);
+        Diagnosis::local(status, format!("an operator of the relay gave it up{why}{last}"))
     }
 
     /// Past the route that holds it, where that is why it waits.

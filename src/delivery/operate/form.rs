@@ -1,12 +1,14 @@
 //! What is asked about the queue and what is answered: one form for the verbs, the admin API and its pages.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::mail::Timestamp;
 
 /// Which queued mail is meant. All that is given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub struct Filter {
     /// A route's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +41,7 @@ impl Filter {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Tried again by itself.
@@ -49,7 +51,7 @@ pub enum State {
 }
 
 /// A part of the list, in the order of acceptance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page {
     pub entries: Vec<Entry>,
     /// Goes on behind this part; `null`: that was all.
@@ -57,7 +59,7 @@ pub struct Page {
 }
 
 /// Recipients of one message that wait together, as the list shows them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Entry {
     pub mid: String,
     pub number: u32,
@@ -83,7 +85,7 @@ pub struct Entry {
 }
 
 /// How much there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     pub messages: u64,
     pub recipients: u64,
@@ -92,7 +94,7 @@ pub struct Count {
 }
 
 /// One message, with all that still waits of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     pub mid: String,
     /// `null` is the null reverse-path.
@@ -117,7 +119,7 @@ pub struct Message {
 }
 
 /// Recipients that share a route, a due time and a history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LegShown {
     pub number: u32,
     pub route: String,
@@ -143,14 +145,14 @@ pub struct LegShown {
     pub recipients: Vec<RecipientShown>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PassedShown {
     pub provider: String,
     /// It cannot carry the message: never asked again.
     pub for_good: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RecipientShown {
     pub address: String,
     /// As NOTIFY asked.
@@ -160,7 +162,7 @@ pub struct RecipientShown {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "act", rename_all = "kebab-case")]
 pub enum Act {
     /// Waiting mail is due now.
@@ -215,7 +217,7 @@ impl Act {
 }
 
 /// One step of an act: on these messages, or on what the filter finds from `after` on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActRequest {
     #[serde(flatten)]
     pub act: Act,
@@ -236,7 +238,7 @@ pub struct ActRequest {
 }
 
 /// What a step came to. All of it is on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActAnswer {
     pub messages: u64,
     pub recipients: u64,
@@ -252,7 +254,7 @@ pub struct ActAnswer {
     pub next: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InAttempt {
     pub mid: String,
     pub recipients: u64,
@@ -260,7 +262,7 @@ pub struct InAttempt {
     pub provider: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refused {
     pub mid: String,
     pub why: String,

@@ -22,7 +22,7 @@ use super::Settings;
 use super::control::Control;
 use super::desk::Desk;
 use super::recall::{Leased, Recalled};
-use crate::mail::{Domain, Mid, MidSource};
+use crate::mail::{Domain, Mid, MidSource, ProviderName, Timestamp};
 use crate::os::Clock;
 use crate::queue::{Amounts, Found, Queue, QueueError, Wanted};
 use crate::routing::Table;
@@ -108,7 +108,7 @@ impl Operator {
 
     /// A part of the list, of `most` entries at most.
     pub async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, OperateError> {
-        let (wanted, began, mut after) = self.selection(filter, after)?;
+        let Selection { wanted, began, mut after } = self.selection(filter, after)?;
         let most = most.clamp(1, LARGEST_PART);
         let mut entries: Vec<Entry> = Vec::new();
         loop {
@@ -128,7 +128,7 @@ impl Operator {
     }
 
     pub async fn count(&self, filter: &Filter) -> Result<Count, OperateError> {
-        let (wanted, _, mut after) = self.selection(filter, None)?;
+        let Selection { wanted, mut after, .. } = self.selection(filter, None)?;
         let mut amounts = Amounts::default();
         loop {
             let step = self.desk.queue.count(&wanted, after).await?;
@@ -147,7 +147,7 @@ impl Operator {
         if request.mids.is_empty() {
             return self.count(&request.filter).await;
         }
-        let (wanted, _, _) = self.selection(&request.filter, None)?;
+        let wanted = self.selection(&request.filter, None)?.wanted;
         let mut amounts = Amounts::default();
         for mid in &request.mids {
             let wanted = Arc::new((*wanted).clone().of(select::mid(mid)?));
@@ -167,7 +167,7 @@ impl Operator {
     /// Does one step of it. With a filter there is more to do while the answer has a `next`.
     pub async fn act(&self, request: &ActRequest, by: &By) -> Result<ActAnswer, OperateError> {
         self.check(request)?;
-        let (wanted, began, after) = self.selection(&request.filter, request.after.as_deref())?;
+        let Selection { wanted, began, after } = self.selection(&request.filter, request.after.as_deref())?;
         let mut answer = ActAnswer::default();
         let order = acts::Order::new(self, request, by)?;
         if request.mids.is_empty() {
@@ -205,15 +205,11 @@ impl Operator {
         Ok(())
     }
 
-    fn selection(
-        &self,
-        filter: &Filter,
-        after: Option<&str>,
-    ) -> Result<(Arc<Wanted>, crate::mail::Timestamp, Option<(Mid, u32)>), OperateError> {
+    fn selection(&self, filter: &Filter, after: Option<&str>) -> Result<Selection, OperateError> {
         let cursor = after.map(str::parse::<Cursor>).transpose()?;
         let began = cursor.map_or_else(|| self.desk.clock.now(), |cursor| cursor.began);
         let wanted = select::wanted(filter, &self.desk.table, began)?;
-        Ok((Arc::new(wanted), began, cursor.map(|cursor| cursor.behind)))
+        Ok(Selection { wanted: Arc::new(wanted), began, after: cursor.map(|cursor| cursor.behind) })
     }
 
     /// Does it with all that was found, and tells what of it could not be had.
@@ -290,11 +286,18 @@ impl Operator {
     }
 }
 
+/// What a filter and a cursor mean.
+struct Selection {
+    wanted: Arc<Wanted>,
+    began: Timestamp,
+    after: Option<(Mid, u32)>,
+}
+
 /// What of the legs could be had.
 struct Had {
     leased: Vec<Leased>,
     missed: Vec<(Mid, u32)>,
-    under_way: Vec<((Mid, u32), crate::mail::ProviderName)>,
+    under_way: Vec<((Mid, u32), ProviderName)>,
 }
 
 impl std::fmt::Debug for Operator {

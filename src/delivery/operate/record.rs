@@ -13,6 +13,13 @@ pub struct By {
     pub why: Option<String>,
 }
 
+impl By {
+    pub fn reason_of_hold(&self) -> String {
+        let Self { who, why } = self;
+        why.as_ref().map_or_else(|| format!("held by {who}"), |why| format!("held by {who}: {why}"))
+    }
+}
+
 /// Called for each leg once what was done with it is on disk. `recipients`: so many of the leg's.
 pub(super) fn record(act: &Act, claim: &Claim, recipients: usize, by: &By) {
     let (to_route, to_provider) = match act {

@@ -96,6 +96,8 @@ mod tests {
     use crate::queue::{Leg, LegRecipient, LegState, Tried};
     use std::sync::Arc;
 
+    type Set = fn(&mut Filter, Option<String>);
+
     fn table() -> Table {
         let routes = [deliver("r", &[&[("a", 1), ("b", 1)], &[("c", 1)]]), deliver("other", &[&[("c", 1)]])];
         let providers = ["a", "b", "c"].map(|name| Arc::new(provider_settings(name)));
@@ -129,14 +131,13 @@ mod tests {
     #[test]
     fn filters_choose_recipients() {
         let some = |text: &str| Some(text.to_owned());
-        let by = |set: fn(&mut Filter, Option<String>), text: &str| {
+        let by = |set: Set, text: &str| {
             let mut filter = Filter::default();
             set(&mut filter, some(text));
             filter
         };
-        let (route, provider): (fn(&mut Filter, _), fn(&mut Filter, _)) = (|f, t| f.route = t, |f, t| f.provider = t);
-        let (sender, recipient): (fn(&mut Filter, _), fn(&mut Filter, _)) =
-            (|f, t| f.sender = t, |f, t| f.recipient = t);
+        let (route, provider): (Set, Set) = (|f, t| f.route = t, |f, t| f.provider = t);
+        let (sender, recipient): (Set, Set) = (|f, t| f.sender = t, |f, t| f.recipient = t);
         let all = vec![0, 1];
         for (filter, expected) in [
             (Filter::default(), all.clone()),
