@@ -40,7 +40,7 @@ pub enum Ended {
 }
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(mut config: Config, origin: &Origin) -> anyhow::Result<Ended> {
+pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passed = os::passed_sockets()
@@ -52,7 +52,7 @@ pub fn run(mut config: Config, origin: &Origin) -> anyhow::Result<Ended> {
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, origin, queue.clone(), passed));
+    let served = runtime.block_on(serve(config, origin, lost_lines, queue.clone(), passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -89,7 +89,13 @@ fn bound_connections(server: &mut Server, open_files: Option<u64>) {
     }
 }
 
-async fn serve(config: Config, origin: &Origin, queue: Queue, mut passed: Vec<TcpListener>) -> anyhow::Result<Ended> {
+async fn serve(
+    config: Config,
+    origin: &Origin,
+    lost_lines: admin::LostLines,
+    queue: Queue,
+    mut passed: Vec<TcpListener>,
+) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
@@ -100,6 +106,8 @@ async fn serve(config: Config, origin: &Origin, queue: Queue, mut passed: Vec<Tc
     let settings = delivery::Settings::from(&server);
 
     let limits = Arc::new(ingress::Limits::new(&server));
+    let counts = Arc::new(ingress::Counts::expecting(&server.listeners));
+    let listeners = server.listeners.iter().map(admin::ListenerFacts::from).collect();
     let certificates = ingress::Certificates::load(&server, clock.wall())?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
@@ -124,6 +132,11 @@ async fn serve(config: Config, origin: &Origin, queue: Queue, mut passed: Vec<Tc
         queue: queue.clone(),
         control: scheduler.control(),
         operator: scheduler.operator(),
+        meter: scheduler.meter(),
+        listeners,
+        counts: counts.clone(),
+        limits: limits.clone(),
+        lost_lines,
         clock: clock.clone(),
         started,
     });
@@ -135,6 +148,7 @@ async fn serve(config: Config, origin: &Origin, queue: Queue, mut passed: Vec<Tc
         clock: clock.clone(),
         mids,
         limits,
+        counts,
         grace: server.shutdown_grace,
     });
 

@@ -8,12 +8,15 @@
 //! - a request is bounded: connections, size, time;
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
+mod acts;
 mod api;
 mod fault;
 mod files;
 mod gate;
 mod health;
+mod metrics;
 mod pages;
+mod providers;
 mod queue;
 mod status;
 
@@ -37,19 +40,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{Admin, Secret};
+use crate::config::{Admin, Listener, ListenerTls, Secret};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::Timestamp;
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 
+pub use acts::{Act, record};
 pub use api::document;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use providers::OrderBody;
 pub use queue::ImportAnswer;
-pub use status::Status;
+pub use status::*;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;
@@ -68,12 +73,50 @@ pub struct Deps {
     pub control: delivery::Control,
     /// What is done to the queue.
     pub operator: delivery::operate::Operator,
+    pub meter: Arc<delivery::Meter>,
+    pub listeners: Vec<ListenerFacts>,
+    pub counts: Arc<ingress::Counts>,
+    pub limits: Arc<ingress::Limits>,
+    /// Lines that the log has lost since the start.
+    pub lost_lines: LostLines,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,
 }
 
 pub type Shared = Arc<Deps>;
+pub type LostLines = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A listener, as the configuration has it.
+#[derive(Debug, Clone)]
+pub struct ListenerFacts {
+    pub name: String,
+    pub address: SocketAddr,
+    /// `none`, `starttls`, `implicit`.
+    pub tls: &'static str,
+    pub max_connections: usize,
+}
+
+impl From<&Listener> for ListenerFacts {
+    fn from(listener: &Listener) -> Self {
+        Self {
+            name: listener.name.clone(),
+            address: listener.address,
+            tls: match listener.tls {
+                ListenerTls::None => "none",
+                ListenerTls::StartTls => "starttls",
+                ListenerTls::Implicit => "implicit",
+            },
+            max_connections: listener.max_connections,
+        }
+    }
+}
+
+impl Deps {
+    fn memory_is_full(&self) -> bool {
+        !self.limits.has_memory()
+    }
+}
 
 /// Why the admin server cannot be had.
 #[derive(Debug, thiserror::Error)]

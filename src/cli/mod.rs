@@ -6,6 +6,7 @@ mod hash_password;
 mod init;
 mod load;
 mod log;
+mod provider;
 mod queue;
 mod remote;
 mod run;
@@ -39,6 +40,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Provider(provider::Args),
     Queue(queue::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),

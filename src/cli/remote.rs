@@ -86,7 +86,6 @@ impl Remote {
         self.ask(Method::GET, path, None::<&()>)
     }
 
-    #[allow(dead_code, reason = "for verbs that steer")]
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         self.ask(Method::POST, path, Some(body))
     }

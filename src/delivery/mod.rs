@@ -27,9 +27,11 @@ mod control;
 mod desk;
 mod finish;
 mod health;
+mod lately;
 mod limits;
 pub mod operate;
 mod orders;
+mod order;
 mod pending;
 pub mod plan;
 mod quota;
@@ -61,11 +63,14 @@ use crate::routing::Table;
 use crate::transport::Transport;
 
 pub use backlog::Backlog;
-pub use control::{Control, Stopped};
+pub use control::{Control, OrderError, Stopped, Wish};
 pub use desk::lane;
+pub use lately::{OUTCOMES, Recent};
+pub use order::{Order, OrderKind};
+pub use quota::QuotaNow;
 pub use scheduler::Scheduler;
-pub use snapshot::{ProviderSnapshot, Snapshot};
-pub use status::Meter;
+pub use snapshot::{DestinationSnapshot, LastError, ProviderSnapshot, ProviderState, RouteSnapshot, Snapshot};
+pub use status::{Meter, ProviderMeter, RouteMeter};
 
 /// What the scheduler is built from.
 pub struct Deps<Q = Queue> {

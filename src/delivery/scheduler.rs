@@ -26,8 +26,10 @@ use super::board::{AT_HAND, Board, Gate};
 use super::control::{self, Control, Request, Requests};
 use super::desk::{Desk, Window};
 use super::health::Health;
+use super::lately::Lately;
 use super::limits::Pace;
 use super::operate::Operator;
+use super::order::{KEPT, Orders};
 use super::orders::route_of;
 use super::pending::{Draft, Pending};
 use super::plan::chain;
@@ -64,9 +66,10 @@ pub struct Scheduler<Q = Queue> {
     pub(super) board: Board,
     pub(super) health: Health,
     pub(super) quotas: Quotas,
+    pub(super) orders: Orders,
     pub(super) attempts: JoinSet<Vec<Outcome>>,
     pub(super) flights: HashMap<Id, Flight>,
-    chores: JoinSet<Done>,
+    pub(super) chores: JoinSet<Done>,
     reads: HashMap<Id, Lane>,
     sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
@@ -88,13 +91,15 @@ enum Event {
 }
 
 /// Work of delivery's own that ended.
-enum Done {
+pub(super) enum Done {
     Read(Lane, Result<Window, QueueError>),
     /// A settlement; some of it goes to the next provider at once.
     Written {
         moved: Option<Lane>,
     },
     Swept(Duration),
+    /// What is ordered of a provider.
+    Kept,
 }
 
 /// What a lane could not pass.
@@ -109,7 +114,7 @@ pub(super) struct Blocks {
 impl<Q: Backlog> Scheduler<Q> {
     pub fn new(deps: Deps<Q>) -> Self {
         let Deps { queue, table, mut transports, clock, mids, settings } = deps;
-        let mut stations = HashMap::new();
+        let (mut stations, meter) = (HashMap::new(), Arc::<Meter>::default());
         for settings in table.providers() {
             let Some(transport) = transports.remove(&settings.name) else {
                 error!(provider = %settings.name, "the provider has no transport: its mail waits");
@@ -125,6 +130,9 @@ impl<Q: Backlog> Scheduler<Q> {
                 | TransportSettings::Maildir(_) => usize::MAX,
             };
             let station = Station {
+                lately: Lately::default(),
+                last_error: None,
+                meter: meter.providers.of(&settings.name),
                 by_destination: transport.by_destination(),
                 destination_concurrency,
                 pace: settings.limit.map(Pace::new),
@@ -139,12 +147,13 @@ impl<Q: Backlog> Scheduler<Q> {
             stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
         let (control, requests) = control::channel();
         Self {
-            desk: Arc::new(Desk { queue, table, clock, mids, settings, meter: Arc::default() }),
+            desk: Arc::new(Desk { queue, table, clock, mids, settings, meter }),
             stations,
             route_paces,
             board: Board::default(),
             health: Health::default(),
             quotas: Quotas::default(),
+            orders: Orders::default(),
             attempts: JoinSet::new(),
             flights: HashMap::new(),
             chores: JoinSet::new(),
@@ -237,6 +246,7 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.health.prune(now);
                 self.sweep_at = Some(after(now, interval));
             }
+            Done::Kept => {}
         }
     }
 
@@ -252,10 +262,10 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Takes up what an earlier run left.
     async fn resume(&mut self) {
         let queue = &self.desk.queue;
-        let (lanes, counters) = loop {
-            match (queue.lanes().await, queue.counters().await) {
-                (Ok(lanes), Ok(counters)) => break (lanes, counters),
-                (Err(error), _) | (_, Err(error)) => {
+        let (lanes, counters, orders) = loop {
+            match (queue.lanes().await, queue.counters().await, queue.kept(KEPT).await) {
+                (Ok(lanes), Ok(counters), Ok(orders)) => break (lanes, counters, orders),
+                (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
                     error!(%error, "the queue cannot be read: tried again in a second");
                     tokio::time::sleep(BACK_OFF).await;
                 }
@@ -263,6 +273,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         let now = self.desk.clock.now();
         self.quotas = Quotas::new(self.stations.values().map(|station| &*station.settings), &counters);
+        self.orders = Orders::new(orders);
         if !lanes.is_empty() {
             info!(lanes = lanes.len(), "delivery resumes what is queued");
         }
@@ -281,6 +292,7 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Does all that can be done now.
     fn pump(&mut self, token: &CancellationToken) {
         let now = self.desk.clock.now();
+        self.end_orders(now);
         self.board.ring(now);
         loop {
             while let Some(lane) = self.board.next() {
@@ -306,7 +318,7 @@ impl<Q: Backlog> Scheduler<Q> {
 
     fn sleep(&self) -> Duration {
         let now = self.desk.clock.now();
-        let next = [self.board.next_alarm(), self.sweep_at].into_iter().flatten().min();
+        let next = [self.board.next_alarm(), self.sweep_at, self.orders.next_end()].into_iter().flatten().min();
         next.map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP))
     }
 
@@ -437,7 +449,7 @@ impl<Q: Backlog> Scheduler<Q> {
                             self.write(draft);
                         }
                     }
-                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_))) => {}
+                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_) | Done::Kept)) => {}
                     Err(panic) => self.chore_failed(&panic, now),
                 },
                 () = &mut grace, if !cut_off => {

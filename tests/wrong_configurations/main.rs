@@ -289,7 +289,7 @@ fn the_server() {
                 "admin: {adress: \"127.0.0.1:1\", token: clear}",
                 &[
                     "1:9: unknown key 'adress', did you mean 'address'?",
-                    "1:33: a secret in clear text; write ${env:NAME} or ${file:PATH} instead",
+                    "1:32: a secret in clear text; write ${env:NAME} or ${file:PATH} instead",
                 ],
             ),
             (

@@ -209,6 +209,7 @@ fn for_good(leg: &Leg) -> Vec<crate::queue::Passed> {
 
 fn draft(claim: &Claim) -> Draft {
     Draft {
+        route: claim.leg.lane.route.clone(),
         mid: claim.mid,
         number: claim.number,
         envelope: claim.envelope.clone(),
