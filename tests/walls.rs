@@ -30,6 +30,7 @@ const PURE: [&str; 9] = [
     "src/smtp",
     "src/mail",
     "src/ingress/proxy/header.rs",
+    "src/admin/history.rs",
     "src/delivery/breaker.rs",
     "src/delivery/schedule.rs",
     "src/delivery/plan.rs",
