@@ -100,6 +100,7 @@ fn without_a_certificate_the_relay_makes_one_and_says_so() {
     assert!(verifies(&relay, "-tls1_3", "relay.example", &certificate));
     assert!(verifies(&relay, "-tls1_2", "localhost", &certificate));
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    relay.log().once_it_says("is made");
     let told = |what: &str| {
         let log = relay.log().raw();
         log.lines().filter(|line| line.contains("WARN") && line.contains("self-signed") && line.contains(what)).count()
@@ -109,7 +110,7 @@ fn without_a_certificate_the_relay_makes_one_and_says_so() {
     relay.stop(BOUND);
     relay.restart();
     assert_eq!(std::fs::read(&certificate).unwrap(), first, "it is used again");
-    assert!(relay.log().raw().contains("is used"), "{}", relay.log().raw());
+    relay.log().once_it_says("is used");
 }
 
 /// `waypost check` on a listener with these files: what it prints, and its exit status.
