@@ -155,7 +155,7 @@ impl<'a> Driver<'a> {
     /// The answer, and whether the reply must be a success.
     fn answer(&mut self, question: &Question) -> (Answer, bool) {
         match question {
-            Question::Mail(_) => {
+            Question::Mail { .. } => {
                 assert!(!self.peer.must_authenticate || self.session.user().is_some());
                 self.accepted.clear();
             }
@@ -186,7 +186,7 @@ impl<'a> Driver<'a> {
             (6, _) => refuse(250),
             (7, Question::Store { .. }) => (Answer::Accept, false),
             (7, _) => (Answer::Stored(Mid::from_bits(1)), false),
-            (_, Question::Mail(_)) => (Answer::Accept, true),
+            (_, Question::Mail { .. }) => (Answer::Accept, true),
             (_, Question::Rcpt(recipient)) => {
                 self.accepted.push(recipient.clone());
                 (Answer::Accept, true)

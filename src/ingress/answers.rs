@@ -25,7 +25,8 @@ pub(super) struct Who<'a> {
     pub reverse_path: Option<&'a Address>,
 }
 
-pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
+/// `size`: the octets of content that the client announces (RFC 1870).
+pub(super) fn mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Answer {
     if let Some(senders) = senders(door, who.client, who.user)
         && !senders.take(who.reverse_path)
     {
@@ -33,18 +34,18 @@ pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
         let reply = refusal(550, 7, 1, format!("{} may not send as {from}", author::ascii(senders.who())));
         return refuse(door, who, None, reply);
     }
-    match admits_mail(door, who) {
+    match admits_mail(door, who, size) {
         Ok(()) => Answer::Accept,
         Err(reply) => refuse(door, who, None, reply),
     }
 }
 
 /// Room first, since it costs nobody's share.
-fn admits_mail(door: &Door, who: Who<'_>) -> Result<(), Reply> {
+fn admits_mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Result<(), Reply> {
     if !door.deps.limits.has_memory() {
         return Err(limits::no_memory());
     }
-    door.deps.queue.admits(0).map_err(|error| intake::of_queue(&error))?;
+    door.deps.queue.admits(size.unwrap_or(0)).map_err(|error| intake::of_queue(&error))?;
     of_each(door, who, MailMeter::message, MailMeter::message)
 }
 

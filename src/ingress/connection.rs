@@ -294,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let who =
             Who { client: self.client, user: self.session.user(), reverse_path: self.session.reverse_path().flatten() };
         match question {
-            Question::Mail(_) => answers::mail(&self.door, who),
+            Question::Mail { size, .. } => answers::mail(&self.door, who, size),
             Question::Rcpt(recipient) => answers::rcpt(&self.door, who, &recipient),
             Question::Authenticate { user, password } => {
                 answers::authenticate(&self.door, self.client, user, password).await

@@ -178,6 +178,20 @@ fn rows() -> Vec<Row> {
             "452 4.3.1 The queue has no room, try again later",
         ),
         row(
+            "queue.min_free, by SIZE at MAIL",
+            |listener, _| listener.max_message_size = Size(u64::MAX),
+            "EHLO me\r\nMAIL FROM:<a@b.example> SIZE=9000000000000000000\r\n",
+            3,
+            "452 4.3.1 The queue has no room, try again later",
+        ),
+        row(
+            "queue.max_size, by SIZE at MAIL",
+            |_, server| server.queue.max_size = Some(Size(1000)),
+            "EHLO me\r\nMAIL FROM:<a@b.example> SIZE=1001\r\n",
+            3,
+            "452 4.3.1 The queue holds as much mail as it may, try again later",
+        ),
+        row(
             "queue.max_messages",
             |_, server| server.queue.max_messages = 1,
             format!("{}{mail}", content(100)),
