@@ -96,7 +96,7 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     let certificates = ingress::Certificates::load(&server, clock.wall())?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
-        let tls = certificates.of(&listener)?;
+        let tls = certificates.of(&listener);
         doors.push(ingress::bind_or_adopt(listener, tls, &mut passed)?);
     }
     ingress::none_left(&passed)?;

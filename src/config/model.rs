@@ -60,8 +60,8 @@ pub struct Listener {
     pub allow: Vec<Allowed>,
     /// What bounds the reverse-path bounds the header's From as well.
     pub check_from_header: bool,
-    /// PEM file with those who issue clients' certificates.
-    pub client_ca: Option<PathBuf>,
+    /// Who issues clients' certificates.
+    pub client_ca: Option<ClientCa>,
     pub max_message_size: Size,
     pub max_connections: usize,
     /// Recipients of one transaction.
@@ -101,6 +101,13 @@ pub enum Authentication {
     None,
     Optional,
     Required,
+}
+
+/// PEM file with those who issue clients' certificates, and where the configuration names it.
+#[derive(Debug, Clone)]
+pub struct ClientCa {
+    pub file: PathBuf,
+    pub place: Place,
 }
 
 /// A certificate, and where the configuration names it.

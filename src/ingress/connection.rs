@@ -80,7 +80,7 @@ where
     if door.listener.tls == ListenerTls::Implicit {
         let Some(config) = &door.tls else { return };
         let secured = tokio::select! {
-            secured = Box::pin(wire.secured(Arc::clone(config))) => secured,
+            secured = Box::pin(wire.secured(config.current())) => secured,
             () = token.cancelled() => return,
         };
         match secured {
@@ -268,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn secured(mut self) -> io::Result<Self> {
         self.send().await?;
-        let config = self.door.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
+        let config = self.door.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?.current();
         self.wire = self.wire.secured(config).await?;
         self.octets.clear();
         self.replied = Instant::now();

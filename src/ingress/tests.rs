@@ -202,7 +202,7 @@ impl Relay {
             let files = config::TlsFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
             std::fs::write(&files.certificate, made.cert.pem()).unwrap();
             std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-            (Some(tls::of_files(files, listener.client_ca.as_deref())), Some(made.cert.der().clone()))
+            (Some(tls::of_files(files)), Some(made.cert.der().clone()))
         };
         let bound = bind(listener, tls).unwrap();
         let (address, token, tracker) = (bound.address().unwrap(), CancellationToken::new(), TaskTracker::new());

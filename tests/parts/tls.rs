@@ -177,6 +177,23 @@ fn check_tells_what_is_wrong_with_a_certificate() {
         assert!(words.iter().all(|word| printed.contains(word)), "{certificate} {key}:\n{printed}");
         assert_eq!(printed.contains("warning:") || printed.contains("error:"), !words.is_empty(), "{printed}");
     }
+    for (client_ca, good, words) in [
+        ("good.cert", true, &[][..]),
+        ("expired.cert", true, &["waypost.yaml:4:68: warning: the issuer", "expired.cert has expired on ", "renew it"]),
+        ("empty", false, &["waypost.yaml:4:68: error:", "empty is empty"]),
+        ("good.key", false, &["waypost.yaml:4:68: error:", "no certificate"]),
+        ("none", false, &["waypost.yaml:4:68: error:", "cannot read", "none"]),
+    ] {
+        let yaml = format!(
+            "hostname: relay.example\ntls: {{certificate: good.cert, key: good.key}}\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:0\", tls: starttls, client_ca: {client_ca}}}\n"
+        );
+        std::fs::write(path.join("waypost.yaml"), yaml).unwrap();
+        let out = waypost(path, &["check", "--config", "."]);
+        let printed = String::from_utf8(out.stdout).unwrap();
+        assert_eq!(out.status.success(), good, "{client_ca}:\n{printed}");
+        assert!(words.iter().all(|word| printed.contains(word)), "{client_ca}:\n{printed}");
+        assert_eq!(printed.contains("warning:") || printed.contains("error:"), !words.is_empty(), "{printed}");
+    }
     // Where the files are not, as in a review, they are taken as given.
     checked(path, "none", "none");
     let out = waypost(path, &["check", "--config", ".", "--without-secrets"]);
