@@ -151,6 +151,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.send().await?;
             if self.session.is_closed() {
+                if self.session.spoke_tls() {
+                    self.tell_tls();
+                }
                 Box::pin(self.wire.close()).await;
                 return Ok(());
             }
@@ -182,6 +185,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.session.step(Input::Shutdown, &mut self.actions);
                 }
             }
+        }
+    }
+
+    fn tell_tls(&self) {
+        let (listener, client) = (&self.door.listener.name, self.client);
+        match self.door.listener.tls {
+            ListenerTls::None => info!(
+                listener, %client,
+                "a client began TLS, and this listener has none: give it `tls: implicit`, or set the client to another port"
+            ),
+            ListenerTls::StartTls | ListenerTls::Implicit => info!(
+                listener, %client,
+                "a client began TLS, and this listener speaks in clear first: set the client to STARTTLS, or give it a listener \
+                 with `tls: implicit`"
+            ),
         }
     }
 

@@ -9,6 +9,7 @@ use waypost::os::Clock;
 use crate::support::cert::Certificate;
 use crate::support::process::tool;
 use crate::support::relay::{Relay, Setup, waypost};
+use crate::support::talk::Talk;
 use crate::support::{BOUND, marked, until_true};
 
 fn to_maildir(setup: Setup) -> Relay {
@@ -198,4 +199,20 @@ fn check_tells_what_is_wrong_with_a_certificate() {
     checked(path, "none", "none");
     let out = waypost(path, &["check", "--config", ".", "--without-secrets"]);
     assert!(out.status.success(), "{out:?}");
+}
+
+/// A client set to TLS from the start would wait for minutes.
+#[test]
+fn tls_where_none_is_due_is_told_at_once() {
+    for (tls, reply, told) in [
+        ("none", "421 4.7.0 There is no TLS here", "this listener has none"),
+        ("starttls", "421 4.7.0 TLS begins with STARTTLS here", "set the client to STARTTLS"),
+    ] {
+        let relay = to_maildir(Setup::new().listener(&format!("tls: {tls}")));
+        let mut talk = Talk::connect([127, 0, 0, 1].into(), relay.address).unwrap();
+        assert!(talk.reply().unwrap().starts_with("220 "));
+        talk.write(b"\x16\x03\x01\x02\x00\x01\x00").unwrap();
+        assert_eq!((talk.reply().unwrap().as_str(), talk.reply().unwrap().as_str()), (reply, ""));
+        until_true("the log tells it", BOUND, || relay.log().raw().contains(told));
+    }
 }

@@ -196,6 +196,18 @@ fn commands_in_and_out_of_order() {
         ("NOOP\nNOOP\r\nNOOP\r\n", "500 5.5.2, 250 2.0.0"),
         ("POST / HTTP/1.1\r\nEHLO x\r\n", "421 4.7.0"),
     ]);
+    // A TLS hello, where none is due: told at once, and no more is read. Elsewhere such an octet is part of a bad line.
+    for (hello, codes) in [
+        ("\u{16}", "421 4.7.0"),
+        ("\u{16}\u{3}\u{1}\u{2}\0NOOP\r\n", "421 4.7.0"),
+        ("NOOP\r\n\u{16}\u{3}\r\n", "250 2.0.0, 500 5.5.2"),
+    ] {
+        let mut fresh = Talk::new(settings(), LOCAL);
+        assert_eq!(fresh.codes(hello), codes, "{hello:?}");
+        assert_eq!(fresh.session.spoke_tls(), hello.starts_with('\u{16}'));
+    }
+    let mut secured = Talk::new(settings(), Peer { tls: true, ..LOCAL });
+    assert_eq!(secured.codes("\u{16}\r\n"), "500 5.5.2");
     let mut silent = Talk::new(settings(), LOCAL);
     assert_eq!(silent.codes("MAIL FROM:<>\r\nHELO x\r\nMAIL FROM:<>\r\n"), "503 5.5.1, 250, 250 2.1.0");
     let long = format!("NOOP {}\r\nNOOP\r\n", "x".repeat(5000));
