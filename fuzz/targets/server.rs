@@ -54,6 +54,7 @@ impl<'a> Driver<'a> {
             starttls: flag(3),
             authentication: flag(4),
             scram: flag(7),
+            old_auth: false,
         });
         let peer = Peer { loopback: flag(0), tls: flag(1), must_authenticate: flag(2) };
         let mut out = Vec::new();

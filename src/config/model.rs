@@ -60,6 +60,8 @@ pub struct Listener {
     pub allow: Vec<Allowed>,
     /// What bounds the reverse-path bounds the header's From as well.
     pub check_from_header: bool,
+    /// AUTH is offered in the form of old as well.
+    pub old_auth: bool,
     /// Who issues clients' certificates.
     pub client_ca: Option<ClientCa>,
     pub max_message_size: Size,

@@ -236,6 +236,7 @@ impl Door {
             starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),
             authentication: listener.authentication != Authentication::None,
             scram: deps.access.offers_scram(),
+            old_auth: listener.old_auth,
         });
         Self {
             settings,

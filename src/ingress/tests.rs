@@ -149,6 +149,7 @@ fn listener() -> Listener {
         deny: Vec::new(),
         allow: vec![allowed("127.0.0.0/8")],
         check_from_header: false,
+        old_auth: false,
         client_ca: None,
         max_message_size: Size(4 * 1024 * 1024),
         max_connections: 10,

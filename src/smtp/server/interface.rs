@@ -26,6 +26,8 @@ pub struct Settings {
     pub authentication: bool,
     /// Some of them by SCRAM.
     pub scram: bool,
+    /// AUTH is offered in the form of old as well (`AUTH=LOGIN`).
+    pub old_auth: bool,
 }
 
 /// What the driver knows of a connection once it is under TLS.

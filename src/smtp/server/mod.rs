@@ -291,6 +291,10 @@ impl Session {
         }
         if self.settings.authentication && self.safe_for_passwords() {
             lines.push(format!("AUTH {}", self.mechanisms()));
+            // As drafts of RFC 2554 had it, and clients that were written by them: these know no other mechanisms.
+            if self.settings.old_auth {
+                lines.push("AUTH=PLAIN LOGIN".to_owned());
+            }
         }
         Reply { code: 250, status: None, lines }
     }

@@ -47,6 +47,7 @@ fn settings() -> Settings {
         starttls: true,
         authentication: true,
         scram: false,
+        old_auth: false,
     }
 }
 
