@@ -153,6 +153,8 @@ pub struct Directory {
     /// What users without an entry of their own may send as; empty: anything.
     pub senders: Vec<AddressPattern>,
     pub check_from_header: bool,
+    /// Of each such user.
+    pub limits: MailLimits,
     /// For all that one login asks of it.
     pub timeout: Duration,
     /// How long a good login needs no further bind.
@@ -216,6 +218,12 @@ pub struct Pickup {
     /// Where files go that cannot be sent.
     pub badmail: PathBuf,
     pub max_message_size: Size,
+    /// What its files may be sent as; empty: anything.
+    pub senders: Vec<AddressPattern>,
+    /// The header's From must be one of these too.
+    pub check_from_header: bool,
+    /// How many files are taken in a span; others wait.
+    pub limits: MailLimits,
 }
 
 impl Pickup {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::limits::{self, MailMeter, TooMuch};
+use super::limits::{self, Counted};
 use super::{Door, author, intake, legs, refusal};
 use crate::access::{Login, Senders};
 use crate::config::Secret;
@@ -46,24 +46,18 @@ fn admits_mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Result<(), Reply
         return Err(limits::no_memory());
     }
     door.deps.queue.admits(size.unwrap_or(0)).map_err(|error| intake::of_queue(&error))?;
-    of_each(door, who, MailMeter::message, MailMeter::message)
+    of_each(door, who, Counted::Message)
 }
 
 /// Takes one from the user, the client and the listener.
-fn of_each(
-    door: &Door,
-    who: Who<'_>,
-    take: impl Fn(&MailMeter<()>, &()) -> Result<(), TooMuch>,
-    of_client: impl Fn(&MailMeter<IpAddr>, &IpAddr) -> Result<(), TooMuch>,
-) -> Result<(), Reply> {
-    if let Some(user) = who.user
-        && let Some(meter) = door.deps.limits.user(user)
-    {
-        take(meter, &()).map_err(|too_much| too_much.reply(&format!("of user {user}")))?;
+fn of_each(door: &Door, who: Who<'_>, what: Counted) -> Result<(), Reply> {
+    if let Some(user) = who.user {
+        let taken = door.deps.limits.user(user, what);
+        taken.map_err(|too_much| too_much.reply(&format!("of user {user}")))?;
     }
-    of_client(&door.client_mail, &limits::network(who.client))
-        .map_err(|too_much| too_much.reply("from your address"))?;
-    take(&door.mail, &()).map_err(|too_much| too_much.reply("at this listener"))
+    let client = door.client_mail.take(what, &limits::network(who.client));
+    client.map_err(|too_much| too_much.reply("from your address"))?;
+    door.mail.take(what, &()).map_err(|too_much| too_much.reply("at this listener"))
 }
 
 /// What binds a client's senders: its user's, else its network's.
@@ -91,7 +85,7 @@ pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
             size: None,
         };
         legs::at_rcpt(&door.deps.table, &facts)?;
-        of_each(door, who, MailMeter::recipient, MailMeter::recipient)
+        of_each(door, who, Counted::Recipient)
     });
     match checked {
         Ok(()) => Answer::Accept,
