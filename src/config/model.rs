@@ -233,7 +233,7 @@ impl Pickup {
 
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// `None`: text on a terminal, JSON otherwise.
+    /// `None`: text on a terminal, the journal's where standard error goes there, JSON otherwise.
     pub format: Option<LogFormat>,
     /// A `tracing` filter directive, such as `info` or `waypost=debug`.
     pub level: String,
@@ -243,6 +243,8 @@ pub struct LogSettings {
 pub enum LogFormat {
     Text,
     Json,
+    /// To the journal, each field by itself.
+    Journald,
 }
 
 /// One row of the routing table.

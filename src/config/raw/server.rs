@@ -219,7 +219,7 @@ record! {
 record! {
     /// The log.
     struct RawLog {
-        /// text or json. Default: text on a terminal, JSON otherwise.
+        /// text, json or journald. Default: text on a terminal, journald under systemd, else json.
         may "format" format: LogFormat,
         /// A level or filter: info, waypost=debug. Default: info.
         may "level" level: LogLevel,
@@ -257,6 +257,7 @@ words! {
     LogFormat {
         "text" => LogFormat::Text,
         "json" => LogFormat::Json,
+        "journald" => LogFormat::Journald,
     }
     later []
 }
