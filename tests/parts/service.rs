@@ -1,4 +1,4 @@
-//! The relay as a service.
+//! The relay as a service, and what the package is made of.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::BOUND;
 use crate::support::process::tool;
-use crate::support::relay::Setup;
+use crate::support::relay::{Setup, waypost};
 
 /// systemd-analyze's measure of what a service could do to its host: 0 is nothing, 10 is root.
 #[test]
@@ -52,4 +52,33 @@ fn the_supervisor_hears_how_the_relay_fares() {
     }
     assert!(last.starts_with("STOPPING=1\nSTATUS=Stopping"), "{last}");
     assert!(relay.stop(BOUND).success());
+}
+
+#[test]
+fn pages_and_completions_know_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = waypost(folder.path(), &["man", "pages"]);
+    assert!(out.status.success(), "{out:?}");
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("pages").join(name)).unwrap();
+    let help = waypost(folder.path(), &["--help"]);
+    let help = String::from_utf8(help.stdout).unwrap();
+    let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> =
+        verbs.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help").collect();
+    assert!(verbs.contains(&"check") && verbs.contains(&"completions") && !verbs.contains(&"man"), "{verbs:?}");
+    for verb in &verbs {
+        assert!(page(&format!("waypost-{verb}.1")).contains(".SH SYNOPSIS"), "{verb}");
+    }
+    assert!(page("waypost.1").contains("waypost\\-check(1)") && page("waypost.yaml.5").contains("max_connections"));
+    for shell in ["bash", "zsh", "fish"] {
+        let out = waypost(folder.path(), &["completions", shell]);
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success() && verbs.iter().all(|verb| text.contains(verb)), "{shell}");
+    }
+    let script = folder.path().join("completions.bash");
+    std::fs::write(&script, waypost(folder.path(), &["completions", "bash"]).stdout).unwrap();
+    let asked =
+        "source \"$0\"; COMP_WORDS=(waypost che); COMP_CWORD=1; _waypost waypost che waypost; echo \"${COMPREPLY[*]}\"";
+    let out = Command::new("bash").args(["-c", asked]).arg(&script).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "check", "{out:?}");
 }
