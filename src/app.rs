@@ -3,6 +3,8 @@
 //! Order of the start: the queue (an unreadable one ends it here), transports, the listeners' sockets (a taken port ends
 //! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the writer last.
 
+mod supervision;
+
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::config::{self, Config, Server};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::{MidSource, ProviderName};
-use crate::os::{self, Clock, StopRequests};
+use crate::os::{self, Clock, Condition, StopRequests};
 use crate::queue::{Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
@@ -96,7 +98,7 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     let certificates = ingress::Certificates::load(&server, clock.wall())?;
     let mut doors = Vec::with_capacity(server.listeners.len());
     for listener in server.listeners {
-        let tls = certificates.of(&listener)?;
+        let tls = certificates.of(&listener);
         doors.push(ingress::bind_or_adopt(listener, tls, &mut passed)?);
     }
     ingress::none_left(&passed)?;
@@ -125,6 +127,7 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
     }
+    let (pulse, meter) = (scheduler.pulse(), scheduler.meter());
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
     for door in doors {
         sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
@@ -134,9 +137,12 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
         sessions.spawn(pickup.run(stop_doors.clone()));
     }
     info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
+    os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
+    sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
 
     let signal = stop_requests.next().await;
     info!(signal, "stopping: no new sessions, attempts in flight get their time");
+    os::tell(&[Condition::Stopping, Condition::Status("Stopping: attempts in flight get their time")]);
     let ending = async {
         stop_doors.cancel();
         sessions.close();

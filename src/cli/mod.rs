@@ -1,11 +1,13 @@
 //! The command line: one file a verb.
 
 mod check;
+mod completions;
 mod explain;
 mod hash_password;
 mod init;
 mod load;
 mod log;
+mod man;
 mod run;
 mod schema;
 mod send;
@@ -15,7 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A hybrid SMTP routing relay: one local endpoint in; MX, smart hosts and cloud APIs out.
 #[derive(Debug, Parser)]
@@ -40,6 +42,9 @@ enum Verb {
     Send(send::Args),
     Schema(schema::Args),
     HashPassword(hash_password::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
     /// Print the version
     Version(version::Args),
 }
@@ -56,6 +61,8 @@ pub fn main() -> ExitCode {
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),
+        Verb::Completions(args) => completions::run(&args, Line::command()),
+        Verb::Man(args) => man::run(&args, Line::command()),
         Verb::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {

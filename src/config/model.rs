@@ -60,8 +60,10 @@ pub struct Listener {
     pub allow: Vec<Allowed>,
     /// What bounds the reverse-path bounds the header's From as well.
     pub check_from_header: bool,
-    /// PEM file with those who issue clients' certificates.
-    pub client_ca: Option<PathBuf>,
+    /// AUTH is offered in the form of old as well.
+    pub old_auth: bool,
+    /// Who issues clients' certificates.
+    pub client_ca: Option<ClientCa>,
     pub max_message_size: Size,
     pub max_connections: usize,
     /// Recipients of one transaction.
@@ -101,6 +103,13 @@ pub enum Authentication {
     None,
     Optional,
     Required,
+}
+
+/// PEM file with those who issue clients' certificates, and where the configuration names it.
+#[derive(Debug, Clone)]
+pub struct ClientCa {
+    pub file: PathBuf,
+    pub place: Place,
 }
 
 /// A certificate, and where the configuration names it.
@@ -144,6 +153,8 @@ pub struct Directory {
     /// What users without an entry of their own may send as; empty: anything.
     pub senders: Vec<AddressPattern>,
     pub check_from_header: bool,
+    /// Of each such user.
+    pub limits: MailLimits,
     /// For all that one login asks of it.
     pub timeout: Duration,
     /// How long a good login needs no further bind.
@@ -207,6 +218,12 @@ pub struct Pickup {
     /// Where files go that cannot be sent.
     pub badmail: PathBuf,
     pub max_message_size: Size,
+    /// What its files may be sent as; empty: anything.
+    pub senders: Vec<AddressPattern>,
+    /// The header's From must be one of these too.
+    pub check_from_header: bool,
+    /// How many files are taken in a span; others wait.
+    pub limits: MailLimits,
 }
 
 impl Pickup {
@@ -216,7 +233,7 @@ impl Pickup {
 
 #[derive(Debug, Clone)]
 pub struct LogSettings {
-    /// `None`: text on a terminal, JSON otherwise.
+    /// `None`: text on a terminal, the journal's where standard error goes there, JSON otherwise.
     pub format: Option<LogFormat>,
     /// A `tracing` filter directive, such as `info` or `waypost=debug`.
     pub level: String,
@@ -226,6 +243,8 @@ pub struct LogSettings {
 pub enum LogFormat {
     Text,
     Json,
+    /// To the journal, each field by itself.
+    Journald,
 }
 
 /// One row of the routing table.

@@ -29,6 +29,7 @@ mod health;
 mod limits;
 mod pending;
 pub mod plan;
+mod pulse;
 mod quota;
 pub mod schedule;
 mod scheduler;
@@ -57,6 +58,7 @@ use crate::transport::Transport;
 
 pub use backlog::Backlog;
 pub use desk::lane;
+pub use pulse::Pulse;
 pub use scheduler::Scheduler;
 pub use status::Meter;
 

@@ -28,6 +28,7 @@ use super::health::Health;
 use super::limits::Pace;
 use super::pending::{Draft, Pending};
 use super::plan::chain;
+use super::pulse::Pulse;
 use super::quota::Quotas;
 use super::span::{after, until};
 use super::stations::{Limits, Station};
@@ -68,6 +69,7 @@ pub struct Scheduler<Q = Queue> {
     sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
     most_unwritten: usize,
+    pulse: Arc<Pulse>,
 }
 
 /// All that wakes the scheduler.
@@ -78,6 +80,8 @@ enum Event {
     Done(Result<(Id, Done), JoinError>),
     /// Something that waited for a time may go on.
     Time,
+    /// Somebody asks whether it comes round.
+    Asked,
     Stop,
 }
 
@@ -145,6 +149,7 @@ impl<Q: Backlog> Scheduler<Q> {
             sweep_at: None,
             sweeping: None,
             most_unwritten: under_way.saturating_add(UNWRITTEN),
+            pulse: Arc::default(),
         }
     }
 
@@ -153,10 +158,16 @@ impl<Q: Backlog> Scheduler<Q> {
         self.desk.meter.clone()
     }
 
+    /// By which it is known that it still comes round.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        self.pulse.clone()
+    }
+
     /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns
     /// when all they came to is on disk.
     pub async fn run(mut self, token: CancellationToken) {
-        if token.run_until_cancelled(self.resume()).await.is_none() {
+        let pulse = self.pulse.clone();
+        if token.run_until_cancelled(pulse.answering(self.resume())).await.is_none() {
             return;
         }
         let desk = self.desk.clone();
@@ -170,6 +181,7 @@ impl<Q: Backlog> Scheduler<Q> {
                     lanes = desk.queue.nudged() => Event::Nudged(lanes),
                     Some(joined) = self.attempts.join_next_with_id() => Event::Attempted(joined),
                     Some(joined) = self.chores.join_next_with_id() => Event::Done(joined),
+                    () = pulse.asked() => Event::Asked,
                     () = tokio::time::sleep(sleep) => Event::Time,
                 } } => event,
             };
@@ -202,6 +214,7 @@ impl<Q: Backlog> Scheduler<Q> {
             }
             Event::Done(Err(panic)) => self.chore_failed(&panic, now),
             Event::Time => self.board.ring(now),
+            Event::Asked => self.pulse.answer(),
             Event::Stop => {}
         }
     }

@@ -80,7 +80,7 @@ where
     if door.listener.tls == ListenerTls::Implicit {
         let Some(config) = &door.tls else { return };
         let secured = tokio::select! {
-            secured = Box::pin(wire.secured(Arc::clone(config))) => secured,
+            secured = Box::pin(wire.secured(config.current())) => secured,
             () = token.cancelled() => return,
         };
         match secured {
@@ -151,6 +151,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.send().await?;
             if self.session.is_closed() {
+                if self.session.spoke_tls() {
+                    self.tell_tls();
+                }
                 Box::pin(self.wire.close()).await;
                 return Ok(());
             }
@@ -182,6 +185,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.session.step(Input::Shutdown, &mut self.actions);
                 }
             }
+        }
+    }
+
+    fn tell_tls(&self) {
+        let (listener, client) = (&self.door.listener.name, self.client);
+        match self.door.listener.tls {
+            ListenerTls::None => info!(
+                listener, %client,
+                "a client began TLS, and this listener has none: give it `tls: implicit`, or set the client to another port"
+            ),
+            ListenerTls::StartTls | ListenerTls::Implicit => info!(
+                listener, %client,
+                "a client began TLS, and this listener speaks in clear first: set the client to STARTTLS, or give it a listener \
+                 with `tls: implicit`"
+            ),
         }
     }
 
@@ -268,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn secured(mut self) -> io::Result<Self> {
         self.send().await?;
-        let config = self.door.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
+        let config = self.door.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?.current();
         self.wire = self.wire.secured(config).await?;
         self.octets.clear();
         self.replied = Instant::now();
@@ -294,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let who =
             Who { client: self.client, user: self.session.user(), reverse_path: self.session.reverse_path().flatten() };
         match question {
-            Question::Mail(_) => answers::mail(&self.door, who),
+            Question::Mail { size, .. } => answers::mail(&self.door, who, size),
             Question::Rcpt(recipient) => answers::rcpt(&self.door, who, &recipient),
             Question::Authenticate { user, password } => {
                 answers::authenticate(&self.door, self.client, user, password).await

@@ -27,6 +27,8 @@ pub struct Limits {
     clients: Mutex<HashMap<IpAddr, usize>>,
     pace: Meter<IpAddr>,
     users: HashMap<String, MailMeter<()>>,
+    /// Of users of the directory that have no entry of their own, each by itself.
+    others: Option<MailMeter<String>>,
     /// Octets of content on its way in.
     content: Arc<AtomicU64>,
 }
@@ -60,6 +62,7 @@ impl Limits {
             clients: Mutex::default(),
             pace: Meter::new(rate, rate.count),
             users: users.collect(),
+            others: server.directory.as_ref().map(|directory| MailMeter::new(directory.limits)),
             content: Arc::default(),
             settings,
         }
@@ -97,9 +100,13 @@ impl Limits {
         lock(&self.clients).is_empty() && self.connections.available_permits() == self.settings.max_connections
     }
 
-    /// What a user's mail is counted by.
-    pub(super) fn user(&self, user: &str) -> Option<&MailMeter<()>> {
-        self.users.get(user)
+    /// Takes one from what a user may send.
+    pub(super) fn user(&self, user: &str, what: Counted) -> Result<(), TooMuch> {
+        match (self.users.get(user), &self.others) {
+            (Some(own), _) => own.take(what, &()),
+            (None, Some(others)) => others.take(what, &user.to_owned()),
+            (None, None) => Ok(()),
+        }
     }
 
     /// There is memory for new content.
@@ -164,6 +171,13 @@ impl Crowd {
     }
 }
 
+/// What of mail is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Message,
+    Recipient,
+}
+
 /// Messages and recipients of someone, in a span.
 pub(super) struct MailMeter<K: Hash + Eq + Clone> {
     messages: Option<(Limit, Meter<K>)>,
@@ -184,19 +198,15 @@ impl<K: Hash + Eq + Clone> MailMeter<K> {
         Self { messages: limits.messages.map(meter), recipients: limits.recipients.map(meter) }
     }
 
-    pub(super) fn message(&self, of: &K) -> Result<(), TooMuch> {
-        take(self.messages.as_ref(), of, "mail")
-    }
-
-    pub(super) fn recipient(&self, of: &K) -> Result<(), TooMuch> {
-        take(self.recipients.as_ref(), of, "recipients")
-    }
-}
-
-fn take<K: Hash + Eq + Clone>(meter: Option<&(Limit, Meter<K>)>, of: &K, what: &'static str) -> Result<(), TooMuch> {
-    match meter {
-        Some((limit, meter)) => meter.take(of).map_err(|wait| TooMuch { what, rate: limit.rate, wait }),
-        None => Ok(()),
+    pub(super) fn take(&self, counted: Counted, of: &K) -> Result<(), TooMuch> {
+        let (meter, what) = match counted {
+            Counted::Message => (&self.messages, "mail"),
+            Counted::Recipient => (&self.recipients, "recipients"),
+        };
+        match meter {
+            Some((limit, meter)) => meter.take(of).map_err(|wait| TooMuch { what, rate: limit.rate, wait }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -30,7 +30,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -53,7 +52,7 @@ pub use answers::RELAYING_DENIED;
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;
-pub use tls::{Certificates, TlsError, problems as certificate_problems};
+pub use tls::{Certificates, Handshakes, TlsError, problems as certificate_problems};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -112,14 +111,14 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct Bound {
     socket: TcpListener,
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Handshakes>>,
 }
 
 /// A listener at work.
 struct Door {
     listener: Listener,
     settings: Arc<Settings>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Handshakes>>,
     deps: Arc<Deps>,
     networks: Networks,
     connections: Arc<Semaphore>,
@@ -134,7 +133,7 @@ struct Door {
 /// Takes, for the listener, the socket among these that has its address; else its port. To be called within the runtime.
 pub fn bind_or_adopt(
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Handshakes>>,
     passed: &mut Vec<std::net::TcpListener>,
 ) -> Result<Bound, BindError> {
     let fits = |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|address| address == listener.address);
@@ -148,7 +147,7 @@ pub fn bind_or_adopt(
 
 /// Takes the listener's port. To be called within the runtime. Without what its TLS is made of, a listener that is to have
 /// TLS offers none and takes nobody from whom it is wanted from the start.
-pub fn bind(listener: Listener, tls: Option<Arc<ServerConfig>>) -> Result<Bound, BindError> {
+pub fn bind(listener: Listener, tls: Option<Arc<Handshakes>>) -> Result<Bound, BindError> {
     match socket(listener.address) {
         Ok(socket) => Ok(Bound { socket, listener, tls }),
         Err(error) => Err(BindError::Socket { listener: listener.name, address: listener.address, error }),
@@ -227,7 +226,7 @@ impl Bound {
 }
 
 impl Door {
-    fn new(listener: Listener, tls: Option<Arc<ServerConfig>>, deps: Arc<Deps>) -> Self {
+    fn new(listener: Listener, tls: Option<Arc<Handshakes>>, deps: Arc<Deps>) -> Self {
         let settings = Arc::new(Settings {
             hostname: deps.hostname.clone(),
             lmtp: listener.protocol == ListenerProtocol::Lmtp,
@@ -237,6 +236,7 @@ impl Door {
             starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),
             authentication: listener.authentication != Authentication::None,
             scram: deps.access.offers_scram(),
+            old_auth: listener.old_auth,
         });
         Self {
             settings,

@@ -5,6 +5,7 @@
 //!   later and cannot be used is told and leaves the old one where it was;
 //! - a listener with TLS always has a certificate: where none is given, one that the relay has made itself.
 
+mod handshakes;
 mod judge;
 mod pair;
 mod self_signed;
@@ -16,19 +17,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem;
 use rustls::server::ResolvesServerCert;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::client_cert;
 use crate::config::{Listener, ListenerTls, Server, TlsFiles};
 use crate::mail::Timestamp;
 use crate::os::Clock;
 
+pub use handshakes::Handshakes;
 pub use judge::problems;
 use pair::Pair;
 pub(super) use pair::certificates;
@@ -84,20 +83,6 @@ impl TlsError {
     }
 }
 
-/// TLS 1.2 and 1.3, with the certificates that `certificates` chooses from; `client_ca` has those who issue the clients'.
-/// Blocking.
-fn server_config(
-    certificates: Arc<dyn ResolvesServerCert>,
-    client_ca: Option<&Path>,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_client_cert_verifier(client_cert::verifier(client_ca)?)
-        .with_cert_resolver(certificates);
-    Ok(Arc::new(config))
-}
-
 /// The certificates of all listeners.
 #[derive(Debug, Default)]
 pub struct Certificates {
@@ -105,6 +90,8 @@ pub struct Certificates {
     common: Option<Arc<Store>>,
     /// By the listener's name.
     own: HashMap<String, Arc<Store>>,
+    /// Of each listener with TLS, by its name.
+    handshakes: HashMap<String, Arc<Handshakes>>,
 }
 
 impl Certificates {
@@ -125,26 +112,32 @@ impl Certificates {
         } else {
             None
         };
-        Ok(Self { common: common.map(Arc::new), own })
+        let common = common.map(Arc::new);
+        let mut handshakes = HashMap::new();
+        for listener in server.listeners.iter().filter(|listener| listener.tls != ListenerTls::None) {
+            if let Some(store) = own.get(&listener.name).or(common.as_ref()) {
+                let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
+                let client_ca = listener.client_ca.as_ref().map(|ca| ca.file.clone());
+                handshakes.insert(listener.name.clone(), Arc::new(Handshakes::new(certificates, client_ca)?));
+            }
+        }
+        Ok(Self { common, own, handshakes })
     }
 
-    /// What the listener's handshakes are made of; `None` where it has no TLS. Blocking.
-    pub fn of(&self, listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
-        match self.own.get(&listener.name).or(self.common.as_ref()) {
-            Some(store) if listener.tls != ListenerTls::None => {
-                let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
-                server_config(certificates, listener.client_ca.as_deref()).map(Some)
-            }
-            Some(_) | None => Ok(None),
-        }
+    /// What the listener's handshakes are made of; `None` where it has no TLS.
+    pub fn of(&self, listener: &Listener) -> Option<Arc<Handshakes>> {
+        self.handshakes.get(&listener.name).cloned()
     }
 
     /// Looks after the files until the token is cancelled: what has changed is read anew.
     pub async fn watch(self, clock: Clock, token: CancellationToken) {
-        let stores: Arc<Vec<Arc<Store>>> = Arc::new(self.common.into_iter().chain(self.own.into_values()).collect());
+        let stores: Vec<Arc<Store>> = self.common.into_iter().chain(self.own.into_values()).collect();
         if stores.is_empty() {
             return;
         }
+        let handshakes: Vec<Arc<Handshakes>> =
+            self.handshakes.into_values().filter(|handshakes| handshakes.asks_for_certificates()).collect();
+        let files = Arc::new((stores, handshakes));
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -152,10 +145,14 @@ impl Certificates {
                 () = token.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            let (stores, now) = (Arc::clone(&stores), clock.wall());
+            let (files, now) = (Arc::clone(&files), clock.wall());
             let looked = tokio::task::spawn_blocking(move || {
-                for store in &*stores {
+                let (stores, handshakes) = &*files;
+                for store in stores {
                     store.look(now);
+                }
+                for handshakes in handshakes {
+                    handshakes.look();
                 }
             });
             if let Err(panic) = looked.await {
@@ -181,14 +178,14 @@ fn self_signed(server: &Server, now: Timestamp) -> Result<TlsFiles, TlsError> {
 /// Says that a certificate is in use, and whether it will be for long.
 fn tell(files: &TlsFiles, pair: &Pair, now: Timestamp, what: &str) {
     let (certificate, names) = (files.certificate.display(), pair.leaf.names_shown());
-    info!(%certificate, names, expires = %pair.leaf.not_after, "certificate {what}");
+    info!(%certificate, names, expires = %pair.leaf.dates.not_after, "certificate {what}");
     if let Some(doubt) = pair.leaf.doubt(now) {
         warn!(%certificate, "the certificate {doubt}");
     }
 }
 
 #[cfg(test)]
-pub(super) fn of_files(files: TlsFiles, client_ca: Option<&Path>) -> Arc<ServerConfig> {
+pub(super) fn of_files(files: TlsFiles) -> Arc<Handshakes> {
     let store = Store::load(vec![files], Timestamp::UNIX_EPOCH).unwrap();
-    server_config(Arc::new(store), client_ca).unwrap()
+    Arc::new(Handshakes::new(Arc::new(store), None).unwrap())
 }

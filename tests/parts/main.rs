@@ -24,6 +24,7 @@ mod postfix;
 mod rates;
 mod relaying;
 mod send;
+mod service;
 mod shutdown;
 mod smuggling;
 mod stand_ins;

@@ -256,7 +256,7 @@ fn the_server() {
                 "log: {level: true, format: xml}",
                 &[
                     "1:14: a log level such as info is wanted here, this is 'true'; put it in quotes",
-                    "1:28: 'xml' is none of text, json",
+                    "1:28: 'xml' is none of text, json, journald",
                 ],
             ),
             (

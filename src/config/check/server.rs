@@ -9,8 +9,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{Files, Names, clients, pickup, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Allowed, Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup, QueueSettings,
-    Server, ServerCertificate, TlsFiles,
+    Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup,
+    QueueSettings, Server, ServerCertificate, TlsFiles,
 };
 use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
@@ -110,6 +110,7 @@ fn usual_listener() -> Listener {
         deny: Vec::new(),
         allow: loopback(),
         check_from_header: false,
+        old_auth: false,
         client_ca: None,
         max_message_size: Size(35 * MIB),
         max_connections: 1000,
@@ -154,7 +155,8 @@ fn listeners(files: &Files, file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener>
             deny: raw.deny.get().into_iter().flatten().map(|net| net.value).collect(),
             allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().filter_map(|net| allowed(net)).collect()),
             check_from_header: raw.check_from_header.or(false),
-            client_ca: readable(&raw.client_ca, cx),
+            old_auth: raw.old_auth.or(false),
+            client_ca: client_ca(raw, cx),
             max_message_size: raw.max_message_size.or(usual.max_message_size),
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
@@ -276,6 +278,11 @@ fn certificate(certificate: &Field<PathBuf>, key: &Field<PathBuf>, cx: &mut Cx<'
     let place = |field: &Field<PathBuf>| field.value.as_ref().map(|at| cx.place(at.spot));
     let (certificate_place, key_place) = (place(certificate)?, place(key)?);
     Some(ServerCertificate { files: TlsFiles { certificate: files.0?, key: files.1? }, certificate_place, key_place })
+}
+
+fn client_ca(raw: &RawListener, cx: &mut Cx<'_>) -> Option<ClientCa> {
+    let file = readable(&raw.client_ca, cx)?;
+    raw.client_ca.value.as_ref().map(|at| ClientCa { file, place: cx.place(at.spot) })
 }
 
 fn own_certificate(raw: &RawListener, cx: &mut Cx<'_>) -> Option<ServerCertificate> {

@@ -76,6 +76,9 @@ record! {
         may "allow" allow: List<RawAllowed>,
         /// The header's From must be among the senders of the user or network too. Default: false.
         may "check_from_header" check_from_header: bool,
+        /// Offers AUTH in the form of old as well (AUTH=PLAIN LOGIN), which Outlook Express and devices of its time look for.
+        /// Default: false.
+        may "old_auth" old_auth: bool,
         /// PEM file with those who issue certificates to clients; a client that shows one is the user whom it names.
         may "client_ca" client_ca: PathBuf,
         /// The largest message. Default: 35MiB.
@@ -216,7 +219,7 @@ record! {
 record! {
     /// The log.
     struct RawLog {
-        /// text or json. Default: text on a terminal, JSON otherwise.
+        /// text, json or journald. Default: text on a terminal, journald under systemd, else json.
         may "format" format: LogFormat,
         /// A level or filter: info, waypost=debug. Default: info.
         may "level" level: LogLevel,
@@ -254,6 +257,7 @@ words! {
     LogFormat {
         "text" => LogFormat::Text,
         "json" => LogFormat::Json,
+        "journald" => LogFormat::Journald,
     }
     later []
 }
