@@ -3,6 +3,7 @@
 
 pub mod cli; // one file a verb
 pub mod app; // builds the parts and starts them: the only place that knows them all
+pub mod admin; // what operators ask of the running relay, and tell it
 pub mod ingress; // doors in: listeners, TLS, the I/O of SMTP sessions
 pub mod delivery; // scheduler, limits, breakers, retry, attempt, settle
 pub mod transport; // ways out: mx, smtp, lmtp, sendgrid, mailgun, ses, maildir
@@ -13,4 +14,5 @@ pub mod routing; // the table, matching, explanation: pure
 pub mod smtp; // commands, replies, session machines of both sides: pure
 pub mod config; // YAML with places, typed configuration, check, schema
 pub mod mail; // address, envelope, message id, header reading, trace fields: pure
+pub mod metrics; // counters, gauges, spreads
 pub mod os; // what differs between systems; the clock

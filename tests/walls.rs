@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Top floor first. A module uses its own floor and those below it.
-const FLOORS: [&str; 13] = [
+const FLOORS: [&str; 15] = [
     "cli",
     "app",
+    "admin",
     "ingress",
     "delivery",
     "transport",
@@ -19,6 +20,7 @@ const FLOORS: [&str; 13] = [
     "smtp",
     "config",
     "mail",
+    "metrics",
     "os",
 ];
 

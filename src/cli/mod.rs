@@ -8,9 +8,12 @@ mod init;
 mod load;
 mod log;
 mod man;
+mod provider;
+mod remote;
 mod run;
 mod schema;
 mod send;
+mod status;
 mod version;
 
 use std::ffi::OsString;
@@ -37,6 +40,8 @@ enum Verb {
     Init(init::Args),
     Check(check::Args),
     Explain(explain::Args),
+    Status(status::Args),
+    Provider(provider::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -58,6 +63,8 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Provider(args) => provider::run(&args, config),
+        Verb::Status(args) => status::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),

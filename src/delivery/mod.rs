@@ -23,10 +23,13 @@ mod attempt;
 mod backlog;
 mod board;
 mod breaker;
+mod control;
 mod desk;
 mod finish;
 mod health;
+mod lately;
 mod limits;
+mod order;
 mod pending;
 pub mod plan;
 mod pulse;
@@ -34,6 +37,7 @@ mod quota;
 pub mod schedule;
 mod scheduler;
 pub mod settle;
+mod snapshot;
 mod span;
 mod start;
 mod stations;
@@ -57,10 +61,15 @@ use crate::routing::Table;
 use crate::transport::Transport;
 
 pub use backlog::Backlog;
+pub use control::{Control, OrderError, Stopped, Wish};
 pub use desk::lane;
+pub use lately::{OUTCOMES, Recent};
+pub use order::{Order, OrderKind};
 pub use pulse::Pulse;
+pub use quota::QuotaNow;
 pub use scheduler::Scheduler;
-pub use status::Meter;
+pub use snapshot::{DestinationSnapshot, LastError, ProviderSnapshot, ProviderState, RouteSnapshot, Snapshot};
+pub use status::{Meter, ProviderMeter, RouteMeter};
 
 /// What the scheduler is built from.
 pub struct Deps<Q = Queue> {

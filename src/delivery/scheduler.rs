@@ -23,9 +23,12 @@ use super::Deps;
 use super::attempt::Flight;
 use super::backlog::Backlog;
 use super::board::{AT_HAND, Board, Gate};
+use super::control::{self, Control, Request, Requests};
 use super::desk::{Desk, Window};
 use super::health::Health;
+use super::lately::Lately;
 use super::limits::Pace;
+use super::order::{KEPT, Orders};
 use super::pending::{Draft, Pending};
 use super::plan::chain;
 use super::pulse::Pulse;
@@ -62,13 +65,16 @@ pub struct Scheduler<Q = Queue> {
     pub(super) board: Board,
     pub(super) health: Health,
     pub(super) quotas: Quotas,
+    pub(super) orders: Orders,
     pub(super) attempts: JoinSet<Vec<Outcome>>,
     pub(super) flights: HashMap<Id, Flight>,
-    chores: JoinSet<Done>,
+    pub(super) chores: JoinSet<Done>,
     reads: HashMap<Id, Lane>,
     sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
     most_unwritten: usize,
+    control: Control,
+    requests: Requests,
     pulse: Arc<Pulse>,
 }
 
@@ -78,21 +84,24 @@ enum Event {
     Nudged(Vec<LaneDue>),
     Attempted(Result<(Id, Vec<Outcome>), JoinError>),
     Done(Result<(Id, Done), JoinError>),
+    Asked(Request),
     /// Something that waited for a time may go on.
     Time,
     /// Somebody asks whether it comes round.
-    Asked,
+    Pulse,
     Stop,
 }
 
 /// Work of delivery's own that ended.
-enum Done {
+pub(super) enum Done {
     Read(Lane, Result<Window, QueueError>),
     /// A settlement; some of it goes to the next provider at once.
     Written {
         moved: Option<Lane>,
     },
     Swept(Duration),
+    /// What is ordered of a provider.
+    Kept,
 }
 
 /// What a lane could not pass.
@@ -107,7 +116,7 @@ pub(super) struct Blocks {
 impl<Q: Backlog> Scheduler<Q> {
     pub fn new(deps: Deps<Q>) -> Self {
         let Deps { queue, table, mut transports, clock, mids, settings } = deps;
-        let mut stations = HashMap::new();
+        let (mut stations, meter) = (HashMap::new(), Arc::<Meter>::default());
         for settings in table.providers() {
             let Some(transport) = transports.remove(&settings.name) else {
                 error!(provider = %settings.name, "the provider has no transport: its mail waits");
@@ -123,6 +132,9 @@ impl<Q: Backlog> Scheduler<Q> {
                 | TransportSettings::Maildir(_) => usize::MAX,
             };
             let station = Station {
+                lately: Lately::default(),
+                last_error: None,
+                meter: meter.providers.of(&settings.name),
                 by_destination: transport.by_destination(),
                 destination_concurrency,
                 pace: settings.limit.map(Pace::new),
@@ -135,13 +147,15 @@ impl<Q: Backlog> Scheduler<Q> {
         let route_paces = paces.collect();
         let under_way: usize =
             stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
+        let (control, requests) = control::channel();
         Self {
-            desk: Arc::new(Desk { queue, table, clock, mids, settings, meter: Arc::default() }),
+            desk: Arc::new(Desk { queue, table, clock, mids, settings, meter }),
             stations,
             route_paces,
             board: Board::default(),
             health: Health::default(),
             quotas: Quotas::default(),
+            orders: Orders::default(),
             attempts: JoinSet::new(),
             flights: HashMap::new(),
             chores: JoinSet::new(),
@@ -149,6 +163,8 @@ impl<Q: Backlog> Scheduler<Q> {
             sweep_at: None,
             sweeping: None,
             most_unwritten: under_way.saturating_add(UNWRITTEN),
+            control,
+            requests,
             pulse: Arc::default(),
         }
     }
@@ -161,6 +177,11 @@ impl<Q: Backlog> Scheduler<Q> {
     /// By which it is known that it still comes round.
     pub fn pulse(&self) -> Arc<Pulse> {
         self.pulse.clone()
+    }
+
+    /// To ask and steer it by while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns
@@ -181,7 +202,8 @@ impl<Q: Backlog> Scheduler<Q> {
                     lanes = desk.queue.nudged() => Event::Nudged(lanes),
                     Some(joined) = self.attempts.join_next_with_id() => Event::Attempted(joined),
                     Some(joined) = self.chores.join_next_with_id() => Event::Done(joined),
-                    () = pulse.asked() => Event::Asked,
+                    () = pulse.asked() => Event::Pulse,
+                    Some(request) = self.requests.recv() => Event::Asked(request),
                     () = tokio::time::sleep(sleep) => Event::Time,
                 } } => event,
             };
@@ -213,8 +235,9 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.done(done, now);
             }
             Event::Done(Err(panic)) => self.chore_failed(&panic, now),
+            Event::Asked(request) => self.answer(request),
             Event::Time => self.board.ring(now),
-            Event::Asked => self.pulse.answer(),
+            Event::Pulse => self.pulse.answer(),
             Event::Stop => {}
         }
     }
@@ -234,6 +257,7 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.health.prune(now);
                 self.sweep_at = Some(after(now, interval));
             }
+            Done::Kept => {}
         }
     }
 
@@ -249,10 +273,10 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Takes up what an earlier run left.
     async fn resume(&mut self) {
         let queue = &self.desk.queue;
-        let (lanes, counters) = loop {
-            match (queue.lanes().await, queue.counters().await) {
-                (Ok(lanes), Ok(counters)) => break (lanes, counters),
-                (Err(error), _) | (_, Err(error)) => {
+        let (lanes, counters, orders) = loop {
+            match (queue.lanes().await, queue.counters().await, queue.kept(KEPT).await) {
+                (Ok(lanes), Ok(counters), Ok(orders)) => break (lanes, counters, orders),
+                (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
                     error!(%error, "the queue cannot be read: tried again in a second");
                     tokio::time::sleep(BACK_OFF).await;
                 }
@@ -260,6 +284,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         let now = self.desk.clock.now();
         self.quotas = Quotas::new(self.stations.values().map(|station| &*station.settings), &counters);
+        self.orders = Orders::new(orders);
         if !lanes.is_empty() {
             info!(lanes = lanes.len(), "delivery resumes what is queued");
         }
@@ -278,6 +303,7 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Does all that can be done now.
     fn pump(&mut self, token: &CancellationToken) {
         let now = self.desk.clock.now();
+        self.end_orders(now);
         self.board.ring(now);
         loop {
             while let Some(lane) = self.board.next() {
@@ -303,7 +329,7 @@ impl<Q: Backlog> Scheduler<Q> {
 
     fn sleep(&self) -> Duration {
         let now = self.desk.clock.now();
-        let next = [self.board.next_alarm(), self.sweep_at].into_iter().flatten().min();
+        let next = [self.board.next_alarm(), self.sweep_at, self.orders.next_end()].into_iter().flatten().min();
         next.map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP))
     }
 
@@ -411,6 +437,9 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     async fn stop(mut self) {
+        // Whoever asks now is told so, and does not wait.
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
         let now = self.desk.clock.now();
         info!(attempts = self.attempts.len(), grace_s = self.desk.settings.grace.as_secs(), "delivery stops");
         let lanes: Vec<_> = self.board.lanes().cloned().collect();
@@ -431,7 +460,7 @@ impl<Q: Backlog> Scheduler<Q> {
                             self.write(draft);
                         }
                     }
-                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_))) => {}
+                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_) | Done::Kept)) => {}
                     Err(panic) => self.chore_failed(&panic, now),
                 },
                 () = &mut grace, if !cut_off => {

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use super::board::Gate;
 use super::health::{Health, Patient};
+use super::lately::Lately;
 use super::limits::Pace;
 use super::scheduler::READS;
+use super::snapshot::LastError;
+use super::status::ProviderMeter;
 use crate::config::Provider;
 use crate::mail::{Domain, ProviderName};
 use crate::queue::Lane;
@@ -20,6 +23,10 @@ pub struct Station {
     pub by_destination: bool,
     pub destination_concurrency: usize,
     pub pace: Option<Pace>,
+    pub lately: Lately,
+    /// What was said last that counted against it.
+    pub last_error: Option<LastError>,
+    pub meter: Arc<ProviderMeter>,
 }
 
 /// What is needed to see whether a gate is open.

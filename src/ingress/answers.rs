@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use super::counts::{Refusal, Why};
 use super::limits::{self, Counted};
 use super::{Door, author, intake, legs, refusal};
 use crate::access::{Login, Senders};
@@ -32,21 +33,21 @@ pub(super) fn mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Answer {
     {
         let from = author::ascii(intake::path(who.reverse_path));
         let reply = refusal(550, 7, 1, format!("{} may not send as {from}", author::ascii(senders.who())));
-        return refuse(door, who, None, reply);
+        return refuse(door, who, None, (Why::Sender, reply));
     }
     match admits_mail(door, who, size) {
         Ok(()) => Answer::Accept,
-        Err(reply) => refuse(door, who, None, reply),
+        Err(refusal) => refuse(door, who, None, refusal),
     }
 }
 
 /// Room first, since it costs nobody's share.
-fn admits_mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Result<(), Reply> {
+fn admits_mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Result<(), Refusal> {
     if !door.deps.limits.has_memory() {
-        return Err(limits::no_memory());
+        return Err((Why::Room, limits::no_memory()));
     }
-    door.deps.queue.admits(size.unwrap_or(0)).map_err(|error| intake::of_queue(&error))?;
-    of_each(door, who, Counted::Message)
+    door.deps.queue.admits(size.unwrap_or(0)).map_err(|error| (Why::Room, intake::of_queue(&error)))?;
+    of_each(door, who, Counted::Message).map_err(|reply| (Why::Rate, reply))
 }
 
 /// Takes one from the user, the client and the listener.
@@ -74,7 +75,7 @@ pub(super) fn header_senders<'d>(door: &'d Door, client: IpAddr, user: Option<&s
 }
 
 pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
-    let checked = may_relay(door, who).and_then(|()| {
+    let checked = may_relay(door, who).map_err(|reply| (Why::Relaying, reply)).and_then(|()| {
         let facts = Facts {
             sender: who.reverse_path,
             recipient: &recipient.address,
@@ -84,12 +85,12 @@ pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
             header: None,
             size: None,
         };
-        legs::at_rcpt(&door.deps.table, &facts)?;
-        of_each(door, who, Counted::Recipient)
+        legs::at_rcpt(&door.deps.table, &facts).map_err(|reply| (Why::Route, reply))?;
+        of_each(door, who, Counted::Recipient).map_err(|reply| (Why::Rate, reply))
     });
     match checked {
         Ok(()) => Answer::Accept,
-        Err(reply) => refuse(door, who, Some(&recipient.address), reply),
+        Err(refusal) => refuse(door, who, Some(&recipient.address), refusal),
     }
 }
 
@@ -104,7 +105,8 @@ fn may_relay(door: &Door, who: Who<'_>) -> Result<(), Reply> {
     }
 }
 
-fn refuse(door: &Door, who: Who<'_>, to: Option<&Address>, reply: Reply) -> Answer {
+fn refuse(door: &Door, who: Who<'_>, to: Option<&Address>, (why, reply): Refusal) -> Answer {
+    door.counts.refused_for(why);
     info!(
         listener = door.listener.name,
         client = %who.client,
@@ -140,12 +142,16 @@ pub(super) async fn proven(door: &Door, client: IpAddr, user: String, proven: bo
 
 fn signed_in(door: &Door, client: IpAddr, user: String, login: Login) -> Answer {
     let reply = match login {
-        Login::Good => return Answer::Authenticated(user),
+        Login::Good => {
+            door.counts.logins.add(1);
+            return Answer::Authenticated(user);
+        }
         Login::Wrong => refusal(535, 7, 8, "Authentication credentials invalid"),
         Login::Refused => refusal(454, 7, 0, "Too many failed logins, try again later"),
         Login::Busy => refusal(454, 7, 0, "Too many logins at once, try again later"),
         Login::Unavailable => refusal(454, 7, 0, "Temporary authentication failure"),
     };
+    door.counts.failed_logins.add(1);
     info!(listener = door.listener.name, %client, user, reply = %reply.to_string().trim_end(), "authentication failed");
     Answer::Refuse(reply)
 }

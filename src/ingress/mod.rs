@@ -13,6 +13,7 @@ mod answers;
 mod author;
 mod client_cert;
 mod connection;
+mod counts;
 mod head;
 mod intake;
 mod legs;
@@ -49,6 +50,8 @@ use crate::smtp::server::Settings;
 use limits::{Crowd, Guest, MailMeter, Seat};
 
 pub use answers::RELAYING_DENIED;
+pub use client_cert::user as client_certificate_name;
+pub use counts::{Counts, ListenerCounts, REASONS};
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;
@@ -66,6 +69,7 @@ pub struct Deps {
     pub clock: Clock,
     pub mids: Arc<MidSource>,
     pub limits: Arc<Limits>,
+    pub counts: Arc<Counts>,
     /// For clients to finish their content once the relay is about to stop.
     pub grace: Duration,
 }
@@ -125,6 +129,7 @@ struct Door {
     /// Mail of all clients, and of each.
     mail: MailMeter<()>,
     client_mail: MailMeter<IpAddr>,
+    counts: Arc<ListenerCounts>,
     turned_away: Told,
     /// Balancers that say nothing.
     unknown: Told,
@@ -181,6 +186,7 @@ impl Bound {
     /// token too, each in good order.
     pub async fn serve(self, deps: Arc<Deps>, token: CancellationToken, tracker: TaskTracker) {
         let door = Arc::new(Door::new(self.listener, self.tls, deps));
+        let _up = door.counts.up.enter();
         info!(listener = door.listener.name, address = %door.listener.address, "listening");
         loop {
             let accepted = tokio::select! {
@@ -238,6 +244,7 @@ impl Door {
             scram: deps.access.offers_scram(),
             old_auth: listener.old_auth,
         });
+        let counts = deps.counts.listeners.of(&listener.name);
         Self {
             settings,
             tls,
@@ -246,6 +253,7 @@ impl Door {
             connections: Arc::new(Semaphore::new(listener.max_connections)),
             mail: MailMeter::new(listener.limits),
             client_mail: MailMeter::new(listener.client_limits),
+            counts,
             turned_away: Told::default(),
             unknown: Told::default(),
             listener,
@@ -268,6 +276,7 @@ impl Door {
 
     async fn serve(self: Arc<Self>, stream: TcpStream, client: IpAddr, token: CancellationToken) {
         let _ = stream.set_nodelay(true);
+        let _connected = self.counts.connected();
         connection::serve(self, stream, client, token).await;
     }
 
@@ -309,6 +318,7 @@ impl Door {
 
     /// 421 without waiting for anything: the socket is new, so its buffer has room.
     fn turn_away(&self, stream: TcpStream, client: IpAddr, crowd: Crowd) {
+        self.counts.turned_away.add(1);
         if let Some(more) = self.turned_away.now() {
             let listener = &self.listener.name;
             warn!(listener, %client, limit = crowd.name(), others = more, "too many connections: a client was turned away");

@@ -17,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::pki_types::pem;
 use rustls::server::ResolvesServerCert;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{Listener, ListenerTls, Server, TlsFiles};
+use crate::config::{Admin, Listener, ListenerTls, Server, TlsFiles};
 use crate::mail::Timestamp;
 use crate::os::Clock;
 
@@ -92,6 +93,8 @@ pub struct Certificates {
     own: HashMap<String, Arc<Store>>,
     /// Of each listener with TLS, by its name.
     handshakes: HashMap<String, Arc<Handshakes>>,
+    /// Of the admin server.
+    admin: Option<Arc<Store>>,
 }
 
 impl Certificates {
@@ -103,6 +106,8 @@ impl Certificates {
                 own.insert(listener.name.clone(), Arc::new(Store::load(vec![certificate.files.clone()], now)?));
             }
         }
+        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
         let needs_common = |listener: &Listener| listener.tls != ListenerTls::None && listener.certificate.is_none();
         let common = if !server.tls.is_empty() {
             let files = server.tls.iter().map(|certificate| certificate.files.clone()).collect();
@@ -121,7 +126,7 @@ impl Certificates {
                 handshakes.insert(listener.name.clone(), Arc::new(Handshakes::new(certificates, client_ca)?));
             }
         }
-        Ok(Self { common, own, handshakes })
+        Ok(Self { common, own, handshakes, admin: admin.map(Arc::new) })
     }
 
     /// What the listener's handshakes are made of; `None` where it has no TLS.
@@ -129,9 +134,16 @@ impl Certificates {
         self.handshakes.get(&listener.name).cloned()
     }
 
+    /// The same for the admin server.
+    pub fn of_admin(&self, admin: &Admin) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+        let Some(store) = &self.admin else { return Ok(None) };
+        let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
+        Ok(Some(Handshakes::new(certificates, admin.client_ca.clone())?.current()))
+    }
+
     /// Looks after the files until the token is cancelled: what has changed is read anew.
     pub async fn watch(self, clock: Clock, token: CancellationToken) {
-        let stores: Vec<Arc<Store>> = self.common.into_iter().chain(self.own.into_values()).collect();
+        let stores: Vec<Arc<Store>> = self.common.into_iter().chain(self.own.into_values()).chain(self.admin).collect();
         if stores.is_empty() {
             return;
         }

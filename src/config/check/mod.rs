@@ -1,5 +1,6 @@
 //! From records to the typed configuration: what keys mean together, across all files.
 
+mod admin;
 mod clients;
 mod pickup;
 mod providers;

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawPickup, RawUsers, Span};
+use super::{
+    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawPickup, RawUsers, Span,
+};
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
 use crate::config::{AddressPattern, Authentication, ListenerProtocol, ListenerTls, LogFormat, Rate, Size};
@@ -31,6 +33,8 @@ record! {
         may "pickup" pickup: RawPickup,
         /// Name resolution.
         may "dns" dns: RawDns,
+        /// The admin server, or off. Default: on 127.0.0.1:8025.
+        may "admin" admin: RawAdmin,
         /// The log.
         may "log" log: RawLog,
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
@@ -49,7 +53,7 @@ record! {
         /// How long clients may take.
         may "timeout" timeout: RawClientTimeouts,
     }
-    later ["admin", "audit", "inspect", "dkim", "metrics"]
+    later ["audit", "inspect", "dkim", "metrics"]
 }
 
 record! {

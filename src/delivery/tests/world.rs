@@ -12,7 +12,7 @@ use super::script::{Log, Script};
 use super::shelf::Shelf;
 use crate::config::{MxSettings, MxTls, Provider, Route, Transport as TransportSettings};
 use crate::delivery::fixtures::{moment, provider, provider_settings};
-use crate::delivery::{Deps, Meter, Scheduler, Settings, lane};
+use crate::delivery::{Control, Deps, Meter, Scheduler, Settings, lane};
 use crate::mail::{Address, BodyKind, DsnRequest, Envelope, Mid, MidSource, Origin, ProviderName, Recipient};
 use crate::os::Clock;
 use crate::queue::{Lane, Leg, LegRecipient, LegState, NewContent, NewMessage};
@@ -35,6 +35,7 @@ pub struct World {
     began: tokio::time::Instant,
     meters: Vec<Arc<Meter>>,
     running: Option<(JoinHandle<()>, CancellationToken)>,
+    control: Option<Control>,
 }
 
 impl World {
@@ -62,6 +63,7 @@ impl World {
             began: tokio::time::Instant::now(),
             meters: Vec::new(),
             running: None,
+            control: None,
         }
     }
 
@@ -111,8 +113,20 @@ impl World {
             settings: self.settings.clone(),
         });
         self.meters.push(scheduler.meter());
+        self.control = Some(scheduler.control());
         let token = CancellationToken::new();
         self.running = Some((tokio::spawn(scheduler.run(token.clone())), token));
+    }
+
+    /// Started, and through what a start does.
+    pub async fn started(mut self) -> Self {
+        self.run_for(1).await;
+        self
+    }
+
+    /// Of the scheduler that was started last.
+    pub fn control(&self) -> Control {
+        self.control.clone().unwrap()
     }
 
     /// Stops as SIGTERM does.

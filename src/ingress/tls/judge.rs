@@ -18,6 +18,9 @@ pub fn problems(server: &Server, now: Timestamp) -> Vec<Problem> {
             issuers(client_ca, now, &mut problems);
         }
     }
+    if let Some(certificate) = server.admin.as_ref().and_then(|admin| admin.tls.as_ref()) {
+        judge(certificate, now, &mut problems);
+    }
     problems
 }
 
