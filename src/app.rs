@@ -48,13 +48,7 @@ pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) ->
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     bound_connections(&mut config.server, os::open_files());
-    let queue = Queue::open(QueueOptions {
-        path: config.server.queue.path.clone(),
-        min_free: config.server.queue.min_free,
-        max_messages: config.server.queue.max_messages,
-        max_size: config.server.queue.max_size,
-        cache: QUEUE_CACHE,
-    })?;
+    let queue = Queue::open(queue_options(&config.server))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)
@@ -69,6 +63,17 @@ pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) ->
     // What still runs by now are reads that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// How the configured queue is opened.
+pub fn queue_options(server: &Server) -> QueueOptions {
+    QueueOptions {
+        path: server.queue.path.clone(),
+        min_free: server.queue.min_free,
+        max_messages: server.queue.max_messages,
+        max_size: server.queue.max_size,
+        cache: QUEUE_CACHE,
+    }
 }
 
 /// A client for whom there is no file left could not even be told so; attempts and the queue need some, too.
@@ -128,6 +133,7 @@ async fn serve(
         configuration: shown(origin),
         queue: queue.clone(),
         control: scheduler.control(),
+        operator: scheduler.operator(),
         meter: scheduler.meter(),
         listeners,
         counts: counts.clone(),

@@ -25,7 +25,7 @@ const FLOORS: [&str; 15] = [
 ];
 
 /// Files and folders without I/O, clocks, tasks or randomness of their own: all of that comes as arguments.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "src/routing",
     "src/smtp",
     "src/mail",
@@ -33,6 +33,7 @@ const PURE: [&str; 8] = [
     "src/delivery/breaker.rs",
     "src/delivery/schedule.rs",
     "src/delivery/plan.rs",
+    "src/delivery/orders.rs",
     "src/delivery/settle.rs",
 ];
 
@@ -54,8 +55,13 @@ const IMPURE_MODULES: [(&str, &[&str]); 2] =
     [("std::", &["fs", "thread", "process", "env"]), ("crate::", &["os", "queue", "transport"])];
 
 /// Pure files that may use types of a floor which does I/O: the types, and no call.
-const TYPES_ONLY: [&str; 4] =
-    ["src/delivery/breaker.rs", "src/delivery/schedule.rs", "src/delivery/plan.rs", "src/delivery/settle.rs"];
+const TYPES_ONLY: [&str; 5] = [
+    "src/delivery/breaker.rs",
+    "src/delivery/schedule.rs",
+    "src/delivery/plan.rs",
+    "src/delivery/orders.rs",
+    "src/delivery/settle.rs",
+];
 
 /// One `crate::…` in code.
 #[derive(Debug)]

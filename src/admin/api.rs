@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, health, metrics, providers, status};
+use super::{ErrorBody, Fault, Gate, Shared, health, metrics, pages, providers, queue, status};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -38,6 +38,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         metrics::Described::openapi(),
         status::Described::openapi(),
         providers::Described::openapi(),
+        queue::Described::openapi(),
     ] {
         document.merge(part);
     }
@@ -49,15 +50,17 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    Router::new().route("/openapi.json", document).merge(status::routes()).merge(providers::routes())
+    let all = Router::new().route("/openapi.json", document).merge(status::routes());
+    all.merge(providers::routes()).merge(queue::routes())
 }
 
-pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {
+pub(super) fn router(deps: Shared, gate: Arc<Gate>, door: &Arc<pages::Door>) -> Router {
     let operators = for_operators().route_layer(from_fn_with_state(gate.clone(), operators_only));
     Router::new()
         .nest("/api/v1", operators)
         .merge(health::routes())
         .merge(metrics::routes(&gate))
+        .merge(pages::routes(door))
         .fallback(|| async { Fault::not_found("there is nothing here; /api/v1/openapi.json says what there is") })
         .method_not_allowed_fallback(|| async {
             let text = "this is asked for in another way; /api/v1/openapi.json says how";

@@ -11,6 +11,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::Fault;
@@ -18,7 +19,7 @@ use crate::config::Secret;
 
 /// What says who asks, where the token does not tell one person from another. It is believed as far as the token is.
 pub const OPERATOR: &str = "x-waypost-operator";
-/// A wrong token is answered this much later: guessing takes a connection for as long.
+/// A wrong token is answered this much later, one after the other.
 const LATE: Duration = Duration::from_millis(200);
 const LONGEST_NAME: usize = 64;
 
@@ -28,6 +29,8 @@ pub struct Gate {
     token: Secret,
     /// It listens on loopback: then nobody has business there under another name (DNS rebinding).
     loopback: bool,
+    /// Where those stand in line who gave a wrong token: guesses in parallel are no faster.
+    turned_away: Semaphore,
 }
 
 /// The other end of a connection.
@@ -44,7 +47,16 @@ pub struct Operator(pub String);
 
 impl Gate {
     pub fn new(token: Secret, loopback: bool) -> Self {
-        Self { token, loopback }
+        Self { token, loopback, turned_away: Semaphore::new(1) }
+    }
+
+    /// What follows a wrong token: a line in the log, and time that passes.
+    pub async fn turn_away(&self, peer: Option<&Peer>, path: &str) {
+        let client = peer.map(|peer| tracing::field::display(peer.address));
+        warn!(client, path, "the admin server was asked with a wrong token");
+        let turn = self.turned_away.acquire().await;
+        tokio::time::sleep(LATE).await;
+        drop(turn);
     }
 
     pub fn is_loopback(&self) -> bool {
@@ -79,9 +91,16 @@ impl Gate {
 }
 
 fn named(headers: &HeaderMap) -> Operator {
-    let name = headers.get(OPERATOR).and_then(|name| name.to_str().ok()).map(str::trim);
-    let name = name.filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME);
-    Operator(name.unwrap_or("whoever has the token").to_owned())
+    Operator::called(headers.get(OPERATOR).and_then(|name| name.to_str().ok()).unwrap_or_default())
+}
+
+impl Operator {
+    /// As somebody with the token gives the name; nothing, or what is no name, is nobody in particular.
+    pub fn called(name: &str) -> Self {
+        let name = name.trim();
+        let is_one = !name.is_empty() && name.len() <= LONGEST_NAME && !name.chars().any(char::is_control);
+        Self(if is_one { name } else { "whoever has the token" }.to_owned())
+    }
 }
 
 /// Lets operators on, and nobody else.
@@ -98,9 +117,7 @@ pub async fn operators_only(
         }
         None => {
             if request.headers().contains_key(AUTHORIZATION) {
-                let client = peer.map(|peer| tracing::field::display(peer.address));
-                warn!(client, path = request.uri().path(), "the admin server was asked with a wrong token");
-                tokio::time::sleep(LATE).await;
+                gate.turn_away(peer, request.uri().path()).await;
             }
             Err(Fault::unauthorized())
         }

@@ -15,7 +15,9 @@ mod files;
 mod gate;
 mod health;
 mod metrics;
+mod pages;
 mod providers;
+mod queue;
 mod status;
 
 use std::io;
@@ -51,6 +53,7 @@ pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
 pub use providers::OrderBody;
+pub use queue::ImportAnswer;
 pub use status::*;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
@@ -68,6 +71,8 @@ pub struct Deps {
     pub configuration: String,
     pub queue: Queue,
     pub control: delivery::Control,
+    /// What is done to the queue.
+    pub operator: delivery::operate::Operator,
     pub meter: Arc<delivery::Meter>,
     pub listeners: Vec<ListenerFacts>,
     pub counts: Arc<ingress::Counts>,
@@ -180,8 +185,10 @@ impl Bound {
         if let Ok(address) = self.address() {
             info!(%address, tls = self.tls.is_some(), "the admin server listens");
         }
+        let port = self.address().map_or(0, |address| address.port());
+        let door = Arc::new(pages::Door::new(self.gate.clone(), deps.clock.clone(), self.tls.is_some(), port));
         let server = Server {
-            router: api::router(deps, self.gate),
+            router: api::router(deps, self.gate, &door),
             tls: self.tls.map(TlsAcceptor::from),
             seats: Arc::new(Semaphore::new(CONNECTIONS)),
         };

@@ -9,6 +9,7 @@ mod load;
 mod log;
 mod man;
 mod provider;
+mod queue;
 mod remote;
 mod run;
 mod schema;
@@ -42,6 +43,7 @@ enum Verb {
     Explain(explain::Args),
     Status(status::Args),
     Provider(provider::Args),
+    Queue(queue::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
+        Verb::Queue(args) => queue::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, StatusCode};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -88,6 +90,17 @@ impl Remote {
         self.ask(Method::POST, path, Some(body))
     }
 
+    /// What is no JSON, as it is.
+    pub fn octets(&self, path: &str) -> anyhow::Result<Bytes> {
+        self.answer(self.request(Method::GET, path))
+    }
+
+    /// Hands in a message.
+    pub fn send<T: DeserializeOwned>(&self, path: &str, content: Bytes) -> anyhow::Result<T> {
+        let request = self.request(Method::POST, path).header(CONTENT_TYPE, "message/rfc822").body(content);
+        self.read(&self.answer(request)?)
+    }
+
     /// One request and its answer. `path` stands behind `/api/v1`. An answer that is no success is a `Refused`.
     pub fn ask<T: DeserializeOwned>(
         &self,
@@ -95,20 +108,34 @@ impl Remote {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<T> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
-        if let Some(name) = os::username().and_then(|name| name.parse::<reqwest::header::HeaderValue>().ok()) {
-            request = request.header(OPERATOR, name);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.read(&self.answer(request)?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, octets: &[u8]) -> anyhow::Result<T> {
+        serde_json::from_slice(octets).with_context(|| {
+            format!("{} answered what this version does not understand: is it another one?", self.base)
+        })
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
+        match os::username().and_then(|name| name.parse::<reqwest::header::HeaderValue>().ok()) {
+            Some(name) => request.header(OPERATOR, name),
+            None => request,
+        }
+    }
+
+    fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Bytes> {
         self.runtime.block_on(async {
             let response = request.send().await.map_err(|error| self.unreachable(&error))?;
             let status = response.status();
             let octets = response.bytes().await.with_context(|| format!("the answer from {} broke off", self.base))?;
             if status.is_success() {
-                return serde_json::from_slice(&octets)
-                    .with_context(|| format!("{} answered what this version does not understand: is it another one?", self.base));
+                return Ok(octets);
             }
             if status == StatusCode::UNAUTHORIZED {
                 bail!(

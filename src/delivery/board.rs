@@ -9,12 +9,12 @@
 //!   gate.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::health::Patient;
 use super::pending::Pending;
 use crate::config::Priority;
-use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
+use crate::mail::{Domain, Mid, ProviderName, RouteName, Timestamp};
 use crate::queue::{Lane, LaneDue};
 
 /// A parked lane with no more legs than these at hand looks at what comes in.
@@ -265,6 +265,20 @@ impl Board {
             state.due = sooner(state.due, first);
         }
         window
+    }
+
+    /// Takes these legs out of whatever window has them, but for those that are begun.
+    pub fn recall(&mut self, wanted: &HashSet<(Mid, u32)>) -> Vec<Pending> {
+        let mut taken = Vec::new();
+        for state in self.lanes.values_mut().filter(|state| !state.window.is_empty()) {
+            let (out, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut state.window)
+                .into_iter()
+                .partition(|leg| !leg.started && wanted.contains(&(leg.mid, leg.number)));
+            state.window = kept;
+            taken.extend(out);
+        }
+        self.claimed -= taken.len();
+        taken
     }
 
     pub fn parked_with_windows(&self) -> Vec<Lane> {

@@ -8,10 +8,11 @@ use tracing::{error, info};
 
 use super::backlog::Backlog;
 use super::order::{KEPT, Order, OrderKind};
+use super::recall::Recalled;
 use super::scheduler::{Done, Scheduler};
 use super::snapshot::Snapshot;
 use super::span::after;
-use crate::mail::{ProviderName, Timestamp};
+use crate::mail::{Mid, ProviderName, Timestamp};
 use crate::queue::QueueError;
 
 /// Requests that wait; whoever comes then waits to ask.
@@ -57,6 +58,7 @@ pub(super) enum Request {
     Snapshot(Answer<Snapshot>),
     Order(ProviderName, Wish, Answer<Result<Order, OrderError>>),
     Resume(ProviderName, Answer<Result<Order, OrderError>>),
+    Recall(Vec<(Mid, u32)>, Answer<Recalled>),
 }
 
 pub(super) type Requests = mpsc::Receiver<Request>;
@@ -70,6 +72,11 @@ impl Control {
     /// How delivery stands at this moment.
     pub async fn snapshot(&self) -> Result<Snapshot, Stopped> {
         self.ask(Request::Snapshot).await
+    }
+
+    /// Hands over those of the legs that delivery has in hand and has not begun.
+    pub(super) async fn recall(&self, legs: Vec<(Mid, u32)>) -> Result<Recalled, Stopped> {
+        self.ask(|answer| Request::Recall(legs, answer)).await
     }
 
     /// Pauses a provider or begins a drill, in place of what is ordered of it now. Returns once that would survive a restart.
@@ -97,6 +104,7 @@ impl<Q: Backlog> Scheduler<Q> {
             Request::Snapshot(answer) => drop(answer.send(self.snapshot(now))),
             Request::Order(provider, wish, answer) => self.order(provider, wish, answer, now),
             Request::Resume(provider, answer) => self.resume_provider(provider, answer, now),
+            Request::Recall(legs, answer) => drop(answer.send(self.recall(legs))),
         }
     }
 

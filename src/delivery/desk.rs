@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::Settings;
 use super::backlog::Backlog;
+use super::orders::{self, Ordered};
 use super::pending::{Draft, Pending, Told, What};
 use super::settle::permanent;
 use super::span::after;
@@ -18,7 +19,7 @@ use crate::config::{Action, Rejection, Route};
 use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
 use crate::os::Clock;
 use crate::queue::{
-    Claim, Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Passed, PassedWhy, QueueError, Settled,
+    Claim, Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Orders, Passed, PassedWhy, QueueError, Settled,
 };
 use crate::routing::{Decision, Facts, Table};
 
@@ -46,20 +47,20 @@ pub struct Window {
 /// The lane of a recipient whom a route delivers.
 pub fn lane(table: &Table, route: &Route, recipient: &Address) -> Lane {
     let destination = table.by_destination(route).then(|| recipient.domain().clone());
-    Lane { route: route.name.clone(), destination }
+    Lane { route: route.name.clone(), destination, via: None }
 }
 
 /// What routing says of a recipient that was queued before.
-enum Way {
+pub enum Way {
     Deliver(Arc<Route>, Lane),
-    Hold(Arc<Route>, String),
+    Hold(Lane, String),
     Discard,
     Bounce(Diagnosis),
 }
 
 impl<Q: Backlog> Desk<Q> {
-    pub fn expires_at(&self, route: Option<&Route>, envelope: &Envelope) -> Timestamp {
-        after(envelope.accepted_at, self.expire(route))
+    pub fn expires_at(&self, route: Option<&Route>, envelope: &Envelope, leg: &Leg) -> Timestamp {
+        after(orders::begins(leg, envelope.accepted_at), self.expire(route))
     }
 
     pub fn expire(&self, route: Option<&Route>) -> Duration {
@@ -106,7 +107,7 @@ impl<Q: Backlog> Desk<Q> {
         let (mut stays, mut stay) = (None, Vec::new());
         for recipient in recipients {
             let index = recipient.index;
-            match self.way(mid, &envelope, index, &mut header).await? {
+            match self.way(mid, &envelope, index, &leg, &mut header).await? {
                 Way::Deliver(route, lane) if lane == leg.lane => {
                     stays = Some(route);
                     stay.push(recipient);
@@ -116,9 +117,8 @@ impl<Q: Backlog> Desk<Q> {
                     info!(%mid, from = %leg.lane.route, to = %lane.route, "routed anew");
                     rerouted(&mut draft, &leg, recipient, lane, LegState::Waiting, now);
                 }
-                Way::Hold(route, reason) => {
-                    warn!(%mid, route = %route.name, reason, "held");
-                    let lane = Lane { route: route.name.clone(), destination: None };
+                Way::Hold(lane, reason) => {
+                    warn!(%mid, route = %lane.route, reason, "held");
                     rerouted(&mut draft, &leg, recipient, lane, LegState::Held { reason }, now);
                 }
                 Way::Discard => info!(%mid, route = %leg.lane.route, recipients = 1, "discarded"),
@@ -131,7 +131,7 @@ impl<Q: Backlog> Desk<Q> {
         }
         let leaves = !draft.recipients.is_empty();
         let pending = stays.map(|route| {
-            let expires_at = self.expires_at(Some(&route), &envelope);
+            let expires_at = self.expires_at(Some(&route), &envelope, &leg);
             Pending { mid, number, envelope, route, leg, left: stay, started: leaves, expires_at }
         });
         // A leg without recipients is none; it is settled all the same, so that it goes away.
@@ -139,11 +139,13 @@ impl<Q: Backlog> Desk<Q> {
         Ok((pending, draft))
     }
 
-    async fn way(
+    /// Where a recipient of a leg goes by the table as it is now. `header`: once it was read, for the next one.
+    pub async fn way(
         &self,
         mid: Mid,
         envelope: &Envelope,
         index: u32,
+        leg: &Leg,
         header: &mut Option<HeaderSection>,
     ) -> Result<Way, QueueError> {
         let Some(recipient) = envelope.recipients.get(index as usize) else {
@@ -151,11 +153,19 @@ impl<Q: Backlog> Desk<Q> {
             return Ok(Way::Discard);
         };
         let address = &recipient.address;
-        let mut decision = self.table.route(&facts(envelope, address, header.as_ref()));
+        let past = &leg.orders.past;
+        let mut decision = self.table.route_past(&facts(envelope, address, header.as_ref()), past);
         if matches!(decision, Decision::Undecided) && header.is_none() {
             let octets = self.queue.content(mid, envelope).header().await?;
             *header = Some(HeaderSection::new(octets));
-            decision = self.table.route(&facts(envelope, address, header.as_ref()));
+            decision = self.table.route_past(&facts(envelope, address, header.as_ref()), past);
+        }
+        if !leg.orders.is_none() || leg.is_moved() {
+            match orders::ordered(&self.table, leg, address, &decision) {
+                Some(Ordered::Deliver(route, lane)) => return Ok(Way::Deliver(route, lane)),
+                Some(Ordered::Hold(lane, why)) => return Ok(Way::Hold(lane, why)),
+                None => {}
+            }
         }
         Ok(match decision {
             Decision::Route(route) => match &route.action {
@@ -164,8 +174,7 @@ impl<Q: Backlog> Desk<Q> {
                     Way::Deliver(route, lane)
                 }
                 Action::Hold { reason } => {
-                    let reason = reason.clone();
-                    Way::Hold(route, reason)
+                    Way::Hold(Lane { route: route.name.clone(), destination: None, via: None }, reason.clone())
                 }
                 Action::Discard => Way::Discard,
                 Action::Reject(rejection) => Way::Bounce(refused(rejection)),
@@ -179,6 +188,16 @@ impl<Q: Backlog> Desk<Q> {
 
     /// Writes it down. Returns once it is on disk; while that is full, it waits.
     pub async fn write(&self, draft: Draft) {
+        let settled = self.settled(draft).await;
+        let mid = settled.mid;
+        if let Err(error) = self.queue.settle(settled).await {
+            // Under lease until the next start, and then tried anew: a duplicate at worst, never a loss.
+            error!(%mid, %error, "an outcome could not be written");
+        }
+    }
+
+    /// What is to be written, with the reports that it calls for.
+    pub async fn settled(&self, draft: Draft) -> Settled {
         self.meter.add_bounced(draft.told.iter().filter(|told| told.what == What::Failed).count());
         let held = draft.legs.iter().filter(|leg| matches!(leg.state, LegState::Held { .. }));
         self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
@@ -186,11 +205,7 @@ impl<Q: Backlog> Desk<Q> {
         let notices = self.notices(&draft).await;
         let Draft { mid, number, recipients, legs, counter, .. } = draft;
         let counters = counter.into_iter().collect();
-        let settled = Settled { mid, number, recipients, legs, notices, counters };
-        if let Err(error) = self.queue.settle(settled).await {
-            // Under lease until the next start, and then tried anew: a duplicate at worst, never a loss.
-            error!(%mid, %error, "an outcome could not be written");
-        }
+        Settled { mid, number, recipients, legs, notices, counters }
     }
 
     /// One report for each kind of news, for all its recipients.
@@ -300,11 +315,14 @@ fn rerouted(draft: &mut Draft, from: &Leg, recipient: LegRecipient, lane: Lane, 
     // What a provider cannot carry, it cannot carry by another route either. Its round begins anew.
     let passed: Vec<Passed> =
         from.passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect();
-    let leg = Leg { recipients: vec![recipient], passed, warned: from.warned, ..fresh_leg(lane, state, now) };
+    let (orders, tried) = (from.orders.clone(), from.tried.clone());
+    let leg =
+        Leg { recipients: vec![recipient], passed, warned: from.warned, orders, tried, ..fresh_leg(lane, state, now) };
     draft.legs.push(leg);
 }
 
 fn fresh_leg(lane: Lane, state: LegState, now: Timestamp) -> Leg {
     let recipients = vec![LegRecipient { index: 0, last: None }];
-    Leg { lane, due: now, recipients, attempts: 0, passed: Vec::new(), state, warned: false }
+    let (passed, orders) = (Vec::new(), Orders::default());
+    Leg { lane, due: now, recipients, attempts: 0, passed, state, warned: false, orders, tried: None }
 }

@@ -18,7 +18,7 @@ use super::span::until;
 use super::start::gates;
 use crate::config::Transport;
 use crate::mail::Timestamp;
-use crate::queue::LegState;
+use crate::queue::{Lane, LegState, Tried};
 use crate::transport::Outcome;
 
 impl<Q: Backlog> Scheduler<Q> {
@@ -119,6 +119,14 @@ impl<Q: Backlog> Scheduler<Q> {
             };
             match settle(outcome, &case) {
                 Settlement::Done => draft.tell(recipient.index, self.taken(flight), outcome.diagnosis().clone()),
+                // Nothing is bounced for where a person sent it.
+                Settlement::Bounce(diagnosis)
+                    if pending.leg.is_moved() && matches!(outcome, Outcome::Unsupported(_)) =>
+                {
+                    let reason = cannot_carry(lane);
+                    warn!(%mid, route = %lane.route, %provider, reason, "held");
+                    draft.held(&pending.leg, recipient, reason, Some(diagnosis));
+                }
                 Settlement::Bounce(diagnosis) => {
                     draft.tell(recipient.index, What::Failed, diagnosis);
                 }
@@ -130,6 +138,9 @@ impl<Q: Backlog> Scheduler<Q> {
                     draft.goes_on(&pending.leg, recipient, again);
                 }
             }
+        }
+        for leg in &mut draft.legs {
+            leg.tried = Some(Tried { provider: provider.clone(), at: now });
         }
         if duplicates > 0 {
             self.desk.meter.add_possible_duplicates(duplicates);
@@ -154,6 +165,18 @@ impl<Q: Backlog> Scheduler<Q> {
                 | Transport::Ses(_),
             )
             | None => What::Relayed,
+        }
+    }
+}
+
+/// Why a moved leg that its providers cannot carry waits for a person.
+pub(super) fn cannot_carry(lane: &Lane) -> String {
+    match &lane.via {
+        Some(provider) => {
+            format!("provider {provider}, to which it was moved, cannot carry it: move it to another one")
+        }
+        None => {
+            format!("no provider of route {}, to which it was moved, can carry it: move it to another one", lane.route)
         }
     }
 }

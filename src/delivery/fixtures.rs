@@ -9,7 +9,7 @@ use crate::config::{
     Timeouts, Transport,
 };
 use crate::mail::{ProviderName, RouteName, Timestamp};
-use crate::queue::{Lane, Leg, LegRecipient, LegState};
+use crate::queue::{Lane, Leg, LegRecipient, LegState, Orders};
 
 /// So many seconds into the test's time.
 pub fn moment(second: u64) -> Timestamp {
@@ -48,13 +48,15 @@ pub fn deliver(name: &str, tiers: &[&[(&str, u32)]]) -> Route {
 
 pub fn leg() -> Leg {
     Leg {
-        lane: Lane { route: RouteName::new("r"), destination: None },
+        lane: Lane { route: RouteName::new("r"), destination: None, via: None },
         due: moment(0),
         recipients: vec![LegRecipient { index: 0, last: None }],
         attempts: 0,
         passed: Vec::new(),
         state: LegState::Waiting,
         warned: false,
+        orders: Orders::default(),
+        tried: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::settle::Again;
 use crate::config::Route;
 use crate::mail::{Diagnosis, Envelope, Mid, RouteName, Timestamp};
-use crate::queue::{Counter, Leg, LegRecipient};
+use crate::queue::{Counter, Leg, LegRecipient, LegState};
 
 /// A leg under lease of which some recipients are still to be started.
 #[derive(Debug, Clone)]
@@ -95,8 +95,23 @@ impl Draft {
                 passed,
                 state,
                 warned: from.warned,
+                orders: from.orders.clone(),
+                tried: from.tried.clone(),
             }),
         }
+    }
+
+    /// They wait for a person.
+    pub fn held(&mut self, from: &Leg, recipient: &LegRecipient, reason: String, last: Option<Diagnosis>) {
+        let again = Again {
+            due: from.due,
+            attempts: from.attempts,
+            passed: from.passed.clone(),
+            state: LegState::Held { reason },
+            last,
+            possible_duplicate: false,
+        };
+        self.goes_on(from, recipient, again);
     }
 
     pub fn tell(&mut self, index: u32, what: What, diagnosis: Diagnosis) {

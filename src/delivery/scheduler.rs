@@ -28,7 +28,9 @@ use super::desk::{Desk, Window};
 use super::health::Health;
 use super::lately::Lately;
 use super::limits::Pace;
+use super::operate::Operator;
 use super::order::{KEPT, Orders};
+use super::orders::route_of;
 use super::pending::{Draft, Pending};
 use super::plan::chain;
 use super::pulse::Pulse;
@@ -421,8 +423,8 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn shares_by_weight(&self, lane: &Lane) -> bool {
-        let route = self.desk.table.route_named(&lane.route);
-        route.is_some_and(|route| chain(route).iter().any(|tier| tier.0.len() > 1))
+        let route = route_of(&self.desk.table, lane);
+        route.is_some_and(|route| chain(&route).iter().any(|tier| tier.0.len() > 1))
     }
 
     fn give_up_window(&mut self, lane: &Lane) {
@@ -481,4 +483,11 @@ fn split(pending: Pending) -> Draft {
     let mut draft = pending.draft(&pending.left);
     draft.legs.push(crate::queue::Leg { recipients: pending.left, ..pending.leg });
     draft
+}
+
+impl Scheduler<Queue> {
+    /// What a person may do to the queue while it runs.
+    pub fn operator(&self) -> Operator {
+        Operator::online(self.desk.clone(), self.control.clone())
+    }
 }

@@ -9,6 +9,7 @@ use super::backlog::Backlog;
 use super::board::Gate;
 use super::health::Patient;
 use super::order::OrderKind;
+use super::orders::route_of;
 use super::pending::{Pending, What};
 use super::plan::{Draw, Question, Standing, Step, chain, plan};
 use super::schedule::{Jitter, Schedule};
@@ -92,7 +93,7 @@ impl<Q: Backlog> Scheduler<Q> {
     /// What a lane's legs could reach now, as far as the chain's health goes.
     fn reach(&self, lane: &Lane, now: Timestamp) -> Reach {
         let mut reach = Reach::default();
-        let Some(route) = self.desk.table.route_named(&lane.route) else {
+        let Some(route) = &route_of(&self.desk.table, lane) else {
             // Its mail is to be routed anew.
             return Reach { most: self.window(lane, usize::MAX), ..reach };
         };
@@ -353,6 +354,15 @@ impl<Q: Backlog> Scheduler<Q> {
     fn bounce_impossible(&mut self, pending: &mut Pending, recipients: &[LegRecipient]) {
         let mut draft = pending.draft(recipients);
         for recipient in recipients {
+            if pending.leg.is_moved() {
+                draft.held(
+                    &pending.leg,
+                    recipient,
+                    super::finish::cannot_carry(&pending.leg.lane),
+                    recipient.last.clone(),
+                );
+                continue;
+            }
             let diagnosis = recipient.last.as_ref().map_or_else(
                 || {
                     let text = format!("no provider of route {} can carry it", pending.route.name);
@@ -363,7 +373,8 @@ impl<Q: Backlog> Scheduler<Q> {
             draft.tell(recipient.index, What::Failed, diagnosis);
         }
         let (mid, route, count) = (pending.mid, &pending.route.name, recipients.len());
-        tracing::info!(%mid, %route, recipients = count, "no provider of the chain can carry it: bounced");
+        let ends = if pending.leg.is_moved() { "held" } else { "bounced" };
+        tracing::info!(%mid, %route, recipients = count, "no provider of the chain can carry it: {ends}");
         leave(pending, recipients);
         self.write(draft);
     }

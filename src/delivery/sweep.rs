@@ -72,7 +72,8 @@ pub async fn sweep<Q: Backlog>(desk: &Desk<Q>, token: &CancellationToken) -> Dur
 impl<Q: Backlog> Desk<Q> {
     fn call(&self, claim: &Claim) -> Call {
         let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
-        let age = super::span::until(claim.envelope.accepted_at, self.clock.now());
+        let begins = super::orders::begins(&claim.leg, claim.envelope.accepted_at);
+        let age = super::span::until(begins, self.clock.now());
         call(&claim.leg, age, self.expire(route), self.settings.warn_after)
     }
 
@@ -107,7 +108,7 @@ impl<Q: Backlog> Desk<Q> {
 
     async fn warn_of(&self, claim: Claim) {
         let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
-        let until = self.expires_at(route, &claim.envelope);
+        let until = self.expires_at(route, &claim.envelope, &claim.leg);
         let mut draft = draft(&claim);
         for recipient in &claim.leg.recipients {
             draft.tell(recipient.index, What::Delayed { until }, recipient.last.clone().unwrap_or_else(never_tried));

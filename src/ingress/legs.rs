@@ -3,7 +3,7 @@
 
 use crate::config::{Action, Rejection, Route};
 use crate::mail::{Address, EnhancedStatus, Envelope, HeaderSection, RouteName, Severity, Timestamp};
-use crate::queue::{Lane, Leg, LegRecipient, LegState};
+use crate::queue::{Lane, Leg, LegRecipient, LegState, Orders};
 use crate::routing::{Decision, Facts, Table};
 use crate::smtp::reply::Reply;
 
@@ -61,7 +61,7 @@ pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, d
                 (RouteName::new(NO_ROUTE), None, LegState::Waiting)
             }
         };
-        let lane = Lane { route, destination };
+        let lane = Lane { route, destination, via: None };
         let recipient = LegRecipient { index, last: None };
         match legs.iter_mut().find(|leg| leg.lane == lane && leg.state == state) {
             Some(leg) => leg.recipients.push(recipient),
@@ -73,6 +73,8 @@ pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, d
                 passed: Vec::new(),
                 state,
                 warned: false,
+                orders: Orders::default(),
+                tried: None,
             }),
         }
     }

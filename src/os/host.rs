@@ -18,17 +18,37 @@ pub fn username() -> Option<String> {
     ["LOGNAME", "USER", "USERNAME"].iter().find_map(named).or_else(owner)
 }
 
+/// The user that a file belongs to, where that is another one than who runs this program.
+pub fn other_owner(path: &std::path::Path) -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let owner = std::fs::metadata(path).ok()?.uid();
+        (owner != std::fs::metadata("/proc/self").ok()?.uid()).then(|| name_of(owner))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 #[cfg(target_os = "linux")]
 fn owner() -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
-    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    Some(name_of(std::fs::metadata("/proc/self").ok()?.uid()))
+}
+
+#[cfg(target_os = "linux")]
+fn name_of(uid: u32) -> String {
+    let uid = uid.to_string();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let name = users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1) == Some(&uid)).then(|| name.to_owned())
     });
-    Some(name.unwrap_or_else(|| format!("uid{uid}")))
+    name.unwrap_or_else(|| format!("uid{uid}"))
 }
 
 #[cfg(not(target_os = "linux"))]

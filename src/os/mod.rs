@@ -13,7 +13,7 @@ pub use file::{
     create_in, create_private, create_private_folder, is_open_to_all, is_same_file, open_existing, open_files,
     open_plain, open_private, punch, read_at, sync_folder,
 };
-pub use host::{hostname, username};
+pub use host::{hostname, other_owner, username};
 pub use service::{Condition, is_supervised, logs_to_journal, tell, watchdog};
 pub use signal::StopRequests;
 pub use socket::{passed_sockets, reuse_address};

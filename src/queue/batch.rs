@@ -14,8 +14,8 @@ use super::journal::Position;
 use super::lease::LegId;
 use super::load::{self, Amount};
 use super::tables::{
-    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, META, Place, SIZE_KEY, decode, encode,
-    lane_key, ms,
+    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, META, Place, SIZE_KEY, lane_key, leg_of,
+    leg_record, ms,
 };
 use super::tally::{self, TALLY, TallyKey};
 use super::{LaneDue, Leg, LegState};
@@ -162,7 +162,7 @@ impl<'t> Batch<'t> {
         if self.void.contains_key(mid) {
             return Ok(());
         }
-        let leg = self.legs.get((mid.bits(), *number))?.map(|record| decode::<Leg>("a leg", record.value()));
+        let leg = self.legs.get((mid.bits(), *number))?.map(|record| leg_of(record.value()));
         let mut leg = match leg {
             Some(Ok(leg)) => leg,
             Some(Err(fault)) => {
@@ -196,7 +196,7 @@ impl<'t> Batch<'t> {
             self.remove_leg(mid, number, left)?;
             self.effects.ended.push((mid, number));
         } else if left.recipients.len() < before {
-            self.legs.insert((bits, number), &encode(left)[..])?;
+            self.legs.insert((bits, number), &leg_record(left)[..])?;
             if matches!(left.state, LegState::Waiting) {
                 // It may have been given back since.
                 self.effects.nudges.push(LaneDue { lane: left.lane.clone(), due: left.due });

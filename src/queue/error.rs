@@ -14,6 +14,10 @@ pub enum QueueError {
     Write { path: PathBuf, detail: String },
     #[error("the queue {path} cannot be read: {detail}")]
     Read { path: PathBuf, detail: String },
+    #[error(
+        "the queue {path} cannot be opened: another waypost runs on it: stop that one first, or give this one a queue of its own"
+    )]
+    InUse { path: PathBuf },
     #[error("the queue {path} cannot be opened: {detail}")]
     Open { path: PathBuf, detail: String },
     #[error("the queue has been closed")]
@@ -84,7 +88,7 @@ impl Fault {
         let detail = match self {
             Self::Redb(error) => match *error {
                 redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-                    "another waypost runs on it: stop that one first, or give this one a queue of its own".to_owned()
+                    return QueueError::InUse { path: path.to_owned() };
                 }
                 redb::Error::Io(error)
                     if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>

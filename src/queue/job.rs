@@ -11,7 +11,7 @@ use super::journal;
 use super::load::Coming;
 use super::recent::Message;
 use super::spool::Ahead;
-use super::tables::{at, encode, lane_key, ms};
+use super::tables::{at, encode, lane_key, leg_record, ms};
 use super::young::Fresh;
 use super::{Counter, Lane, LaneDue, Leg, LegState, NewContent, NewMessage, QueueError, Settled};
 use crate::mail::{Envelope, Mid, Timestamp};
@@ -226,7 +226,7 @@ fn prepare_legs(legs: &[Leg]) -> Vec<PreparedLeg> {
     let prepare = |leg: &Leg| PreparedLeg {
         due: leg.due,
         waiting: matches!(leg.state, LegState::Waiting),
-        record: encode(leg),
+        record: leg_record(leg),
         lane: leg.lane.clone(),
     };
     legs.iter().filter(|leg| !leg.recipients.is_empty()).map(prepare).collect()

@@ -25,12 +25,14 @@ mod model;
 mod progress;
 mod reader;
 mod recent;
+mod scan;
 mod segments;
 mod space;
 mod spool;
 mod store;
 mod tables;
 mod tally;
+mod wanted;
 mod writer;
 mod young;
 
@@ -64,10 +66,12 @@ use young::{Fresh, Young};
 pub use content::Content;
 pub use error::QueueError;
 pub use model::{
-    Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegRecipient, LegState, Listed, NewContent, NewMessage, Passed,
-    PassedWhy, QueueOptions, RouteDepth, Settled,
+    Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegRecipient, LegState, Listed, NewContent, NewMessage, Orders,
+    Passed, PassedWhy, QueueOptions, RouteDepth, Settled, Tried,
 };
+pub use scan::{Amounts, Found, Step};
 pub use spool::{Spool, Spooled};
+pub use wanted::{OfProvider, Party, Wanted};
 
 /// Octets of content on their way to the disk, of all callers together.
 const BUDGET: usize = 64 << 20;
@@ -358,6 +362,46 @@ impl Queue {
     pub async fn message(&self, mid: Mid) -> Result<Option<Listed>, QueueError> {
         let memory = self.memory();
         self.read(move |store| reader::message(store, &memory, mid)).await
+    }
+
+    /// One step through the legs that are wanted, in the order of acceptance, from behind `after`: up to `most` of them,
+    /// and all of a message's. A step without finds is no end: that is where there is no `next`.
+    pub async fn find(
+        &self,
+        wanted: &Arc<Wanted>,
+        after: Option<(Mid, u32)>,
+        most: usize,
+    ) -> Result<Step<Vec<Found>>, QueueError> {
+        let (memory, wanted) = (self.memory(), wanted.clone());
+        self.step(after, move |store| scan::find(store, &memory, &wanted, after, most)).await
+    }
+
+    /// The same, counted alone.
+    pub async fn count(&self, wanted: &Arc<Wanted>, after: Option<(Mid, u32)>) -> Result<Step<Amounts>, QueueError> {
+        let wanted = wanted.clone();
+        self.step(after, move |store| scan::count(store, &wanted, after)).await
+    }
+
+    /// The first step sees all that was acknowledged before it; for those behind it the index is not hurried.
+    async fn step<T: Send + 'static>(
+        &self,
+        after: Option<(Mid, u32)>,
+        read: impl FnOnce(&Store) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        if after.is_none() {
+            return self.read(read).await;
+        }
+        let store = self.0.store.clone();
+        self.reading(move || read(&store)).await
+    }
+
+    /// Leases of these legs those that are there and free, whatever their due time or state. Dropped, it gives back what
+    /// it leased.
+    pub async fn claim_these(&self, legs: Vec<(Mid, u32)>) -> Result<Vec<Claim>, QueueError> {
+        let memory = self.memory();
+        let (claims, taken) = self.read(move |store| reader::claim_these(store, &memory, legs)).await?;
+        taken.hand_over();
+        Ok(claims)
     }
 
     /// How much lies in the queue. Cheap: nothing is counted.

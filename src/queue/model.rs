@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Spooled;
 use crate::config::Size;
@@ -12,11 +12,13 @@ use crate::mail::{Diagnosis, Domain, Envelope, Mid, ProviderName, RouteName, Tim
 
 /// Where recipients wait: those of one lane go the same way, so what holds back one holds back all of it, and
 /// nothing else. On disk the due index is ordered by lane.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
     pub route: RouteName,
     /// The recipients' domain, where the route's chain has a provider that delivers by destination (`mx`).
     pub destination: Option<Domain>,
+    /// The one provider that a person moved it to, instead of the route's chain.
+    pub via: Option<ProviderName>,
 }
 
 /// Recipients of one message that share lane, due time and history. The unit of claiming and settling.
@@ -33,6 +35,46 @@ pub struct Leg {
     pub state: LegState,
     /// The sender was told of the delay.
     pub warned: bool,
+    // Both lie behind the rest in the record, and take no room where there is neither: see `tables::leg_record`.
+    /// What a person ordered; holds until the leg is done.
+    #[serde(skip)]
+    pub orders: Orders,
+    /// The last attempt.
+    #[serde(skip)]
+    pub tried: Option<Tried>,
+}
+
+/// What a person ordered for a leg, beside `Lane::via`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// A person chose the lane's route: the table is not asked for another.
+    pub route: bool,
+    /// Routes with `hold` that it was released from: the table is asked as if they were not there.
+    pub past: Vec<RouteName>,
+    /// When it was let go: expiry counts from here.
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::optional")]
+    pub since: Option<Timestamp>,
+}
+
+/// The last attempt of a leg: who made it, and when it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    pub provider: ProviderName,
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub at: Timestamp,
+}
+
+impl Orders {
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Leg {
+    /// A person said where it goes.
+    pub fn is_moved(&self) -> bool {
+        self.orders.route || self.lane.via.is_some()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,4 +212,48 @@ pub struct Depth {
     /// Legs that fall due by themselves.
     pub waiting: u64,
     pub held: u64,
+}
+
+/// What follows the route's name in a lane's form. The first two are an `Option`'s: a lane that nobody moved takes no room
+/// for it.
+#[derive(Serialize)]
+enum Tail<'a> {
+    None,
+    Destination(&'a Domain),
+    Via(&'a ProviderName),
+    Both(&'a Domain, &'a ProviderName),
+}
+
+#[derive(Deserialize)]
+#[serde(rename = "Tail")]
+enum OwnTail {
+    None,
+    Destination(Domain),
+    Via(ProviderName),
+    Both(Domain, ProviderName),
+}
+
+impl Serialize for Lane {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tail = match (&self.destination, &self.via) {
+            (None, None) => Tail::None,
+            (Some(destination), None) => Tail::Destination(destination),
+            (None, Some(via)) => Tail::Via(via),
+            (Some(destination), Some(via)) => Tail::Both(destination, via),
+        };
+        (&self.route, tail).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lane {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (route, tail) = Deserialize::deserialize(deserializer)?;
+        let (destination, via) = match tail {
+            OwnTail::None => (None, None),
+            OwnTail::Destination(destination) => (Some(destination), None),
+            OwnTail::Via(via) => (None, Some(via)),
+            OwnTail::Both(destination, via) => (Some(destination), Some(via)),
+        };
+        Ok(Self { route, destination, via })
+    }
 }

@@ -12,7 +12,7 @@ use super::error::Fault;
 use super::lease::{LegId, Taken};
 use super::recent::Message;
 use super::store::Store;
-use super::tables::{COUNTERS, DUE, LEGS, LegKey, MESSAGES, Place, at, decode, lane_key, lane_of};
+use super::tables::{COUNTERS, DUE, LEGS, LegKey, MESSAGES, Place, at, decode, lane_key, lane_of, leg_of};
 use super::tally::{self, TALLY};
 use super::{Claim, Claimed, Counter, Depth, KEPT, Lane, LaneDue, Leg, LegState, Listed, Memory, RouteDepth};
 use crate::mail::{Envelope, Mid, Timestamp};
@@ -167,6 +167,28 @@ pub(super) fn claim_one(store: &Store, memory: &Arc<Memory>, id: LegId) -> Resul
     }
 }
 
+pub(super) fn claim_these(store: &Store, memory: &Arc<Memory>, legs: Vec<LegId>) -> Result<(Vec<Claim>, Taken), Fault> {
+    let mut taken = Taken::new(memory.clone());
+    let free: Vec<LegId> = legs.into_iter().filter(|id| taken.take(*id, || None)).collect();
+    let claims = store.read(|txn| {
+        let records = Records::open(txn)?;
+        let mut claims = Vec::with_capacity(free.len());
+        for id in free {
+            match records.claim(memory, id) {
+                Ok(Some(claim)) => {
+                    memory.leases.comes_back_to(id, nudge(&claim.leg));
+                    claims.push(claim);
+                }
+                Ok(None) => taken.forget(id),
+                Err(Fault::Damaged(what)) => damaged(memory, &mut taken, id, &what),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(claims)
+    })?;
+    Ok((claims, taken))
+}
+
 fn nudge(leg: &Leg) -> Option<LaneDue> {
     match leg.state {
         LegState::Waiting => Some(LaneDue { lane: leg.lane.clone(), due: leg.due }),
@@ -213,7 +235,7 @@ pub(super) fn walk(
                 Some(last) if last.mid == mid => Ok(last.envelope.clone()),
                 _ => records.envelope(memory, mid),
             };
-            match decode("a leg", record.value()).and_then(|leg| Ok((leg, envelope?))) {
+            match leg_of(record.value()).and_then(|leg| Ok((leg, envelope?))) {
                 Ok((leg, envelope)) => claims.push(Claim { mid, number, leg, envelope }),
                 Err(Fault::Damaged(what)) => error!(%mid, number, what, "a queued recipient cannot be read"),
                 Err(fault) => return Err(fault),
@@ -233,7 +255,7 @@ pub(super) fn message(store: &Store, memory: &Memory, mid: Mid) -> Result<Option
         for row in records.legs.range((mid.bits(), 0)..=(mid.bits(), u32::MAX))? {
             let (key, record) = row?;
             let number = key.value().1;
-            legs.push((number, decode("a leg", record.value())?, memory.leases.holds((mid, number))));
+            legs.push((number, leg_of(record.value())?, memory.leases.holds((mid, number))));
         }
         Ok(Some(Listed { envelope: records.envelope(memory, mid)?, legs }))
     })
@@ -299,7 +321,7 @@ impl Records {
 
     fn claim(&self, memory: &Memory, (mid, number): LegId) -> Result<Option<Claim>, Fault> {
         let Some(record) = self.legs.get((mid.bits(), number))? else { return Ok(None) };
-        let leg = decode("a leg", record.value())?;
+        let leg = leg_of(record.value())?;
         Ok(Some(Claim { mid, number, leg, envelope: self.envelope(memory, mid)? }))
     }
 

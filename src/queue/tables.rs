@@ -17,8 +17,8 @@ use redb::TableDefinition;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Lane;
 use super::error::Fault;
+use super::{Lane, Leg, Orders, Tried};
 use crate::mail::Timestamp;
 
 pub(super) type LegKey = (u128, u32);
@@ -42,6 +42,8 @@ pub(super) const SIZE_KEY: &str = "size";
 pub(super) const SCHEMA: u64 = 2;
 
 const RECORD: u8 = 1;
+/// A leg with something behind it: what a person ordered, and the last attempt.
+const LEG_AND_MORE: u8 = 2;
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut record = Vec::with_capacity(256);
@@ -58,6 +60,26 @@ pub(super) fn decode<T: DeserializeOwned>(what: &str, record: &[u8]) -> Result<T
         Some((version, _)) => Err(Fault::Damaged(format!("{what} has the unknown form {version}"))),
         None => Err(Fault::Damaged(format!("{what} is empty"))),
     }
+}
+
+/// A leg's record. Most legs have neither orders nor an attempt behind them, and no room is taken for that.
+pub(super) fn leg_record(leg: &Leg) -> Vec<u8> {
+    let record = encode(leg);
+    if leg.orders.is_none() && leg.tried.is_none() {
+        return record;
+    }
+    let mut record = record;
+    record[0] = LEG_AND_MORE;
+    #[expect(clippy::expect_used, reason = "the model's types have no form that postcard refuses, and a Vec takes all")]
+    postcard::to_extend(&(&leg.orders, &leg.tried), record).expect("the model can be written")
+}
+
+pub(super) fn leg_of(record: &[u8]) -> Result<Leg, Fault> {
+    let Some((&LEG_AND_MORE, rest)) = record.split_first() else { return decode("a leg", record) };
+    let damaged = |error| Fault::Damaged(format!("a leg is damaged: {error}"));
+    let (leg, rest) = postcard::take_from_bytes::<Leg>(rest).map_err(damaged)?;
+    let (orders, tried): (Orders, Option<Tried>) = postcard::from_bytes(rest).map_err(damaged)?;
+    Ok(Leg { orders, tried, ..leg })
 }
 
 /// Where a message's content lies.

@@ -9,10 +9,9 @@ use std::collections::HashMap;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition};
 
-use super::Leg;
 use super::error::Fault;
 use super::store::{Keep, begin_write};
-use super::tables::{DUE, JOURNAL, LEGS, META, decode, lane_of};
+use super::tables::{DUE, JOURNAL, LEGS, META, lane_of, leg_of};
 use super::{LegState, RouteDepth};
 use crate::mail::{Mid, RouteName, Timestamp};
 
@@ -88,7 +87,7 @@ pub(super) fn mend(database: &Database) -> Result<(), Fault> {
         for row in legs.iter()? {
             let (key, record) = row?;
             // One that cannot be read is told where it is to be delivered.
-            if let Ok(leg) = decode::<Leg>("a leg", record.value())
+            if let Ok(leg) = leg_of(record.value())
                 && matches!(leg.state, LegState::Held { .. })
             {
                 changes.add(&leg.lane.route, false, Mid::from_bits(key.value().0));

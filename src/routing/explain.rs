@@ -71,6 +71,22 @@ pub struct Passed {
     pub why: String,
 }
 
+/// What a route takes, and what it does with that.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Description {
+    pub route: String,
+    /// File, line and column.
+    pub place: String,
+    /// Keys and what they want, joined by AND; `owner.` before those of the file's owner. None: it takes all.
+    pub conditions: Vec<(String, String)>,
+    /// `deliver`, `reject`, `hold` or `discard`.
+    pub action: &'static str,
+    /// What a rejection or a hold says.
+    pub reply: Option<String>,
+    pub chain: Vec<Vec<Member>>,
+    pub limits: Option<Limits>,
+}
+
 impl Table {
     /// Why the recipient goes where it goes.
     pub fn explain(&self, facts: &Facts<'_>) -> Explanation {
@@ -101,23 +117,44 @@ impl Table {
     fn take(&self, explanation: &mut Explanation, route: &Route) {
         explanation.route = Some(route.name.to_string());
         explanation.place = Some(route.place.to_string());
+        let described = self.describe(route);
+        explanation.action = Some(described.action);
+        explanation.reply = described.reply;
+        explanation.chain = described.chain;
+        explanation.limits = described.limits;
+    }
+
+    /// A route, in words.
+    pub fn describe(&self, route: &Route) -> Description {
         let (action, reply) = match &route.action {
             Action::Deliver(_) => ("deliver", None),
             Action::Reject(no) => ("reject", Some(format!("{} {} {}", no.code, no.status, no.text))),
             Action::Hold { reason } => ("hold", Some(reason.clone())),
             Action::Discard => ("discard", None),
         };
-        explanation.action = Some(action);
-        explanation.reply = reply;
-        let Action::Deliver(chain) = &route.action else { return };
-        explanation.chain = chain
-            .iter()
-            .map(|tier| {
-                let members = tier.0.iter().filter_map(|(name, weight)| Some((self.provider(name)?, *weight)));
-                members.map(|(provider, weight)| words::member(provider, weight)).collect()
-            })
-            .collect();
-        explanation.limits = Some(limits(route));
+        let own = route.conditions.iter().map(|condition| ("", condition));
+        let all = own.chain(route.owner.iter().map(|condition| ("owner.", condition)));
+        let conditions = all.map(|(of, condition)| {
+            let (key, wants) = words::wanted(condition);
+            (format!("{of}{key}"), wants)
+        });
+        let mut described = Description {
+            route: route.name.to_string(),
+            place: route.place.to_string(),
+            conditions: conditions.collect(),
+            action,
+            reply,
+            chain: Vec::new(),
+            limits: None,
+        };
+        let Action::Deliver(chain) = &route.action else { return described };
+        let tiers = chain.iter().map(|tier| {
+            let members = tier.0.iter().filter_map(|(name, weight)| Some((self.provider(name)?, *weight)));
+            members.map(|(provider, weight)| words::member(provider, weight)).collect()
+        });
+        described.chain = tiers.collect();
+        described.limits = Some(limits(route));
+        described
     }
 }
 

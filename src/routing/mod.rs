@@ -16,7 +16,7 @@ use crate::config::Route;
 use crate::mail::{Address, HeaderSection};
 
 pub use check::{Finding, check};
-pub use explain::{Explanation, Limits, Member, Passed};
+pub use explain::{Description, Explanation, Limits, Member, Passed};
 pub use table::Table;
 
 /// What a decision is made from. At RCPT the content is not there yet: `header` and `size` are unknown then.

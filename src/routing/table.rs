@@ -68,8 +68,13 @@ impl Table {
 
     /// The first route whose conditions hold.
     pub fn route(&self, facts: &Facts<'_>) -> Decision {
+        self.route_past(facts, &[])
+    }
+
+    /// The same as if the routes of these names were not there.
+    pub fn route_past(&self, facts: &Facts<'_>, past: &[RouteName]) -> Decision {
         for number in self.candidates(facts) {
-            let Some(route) = self.routes.get(number) else { continue };
+            let Some(route) = self.routes.get(number).filter(|route| !past.contains(&route.name)) else { continue };
             match verdict(route, facts) {
                 Verdict::Holds => return Decision::Route(route.clone()),
                 Verdict::Open => return Decision::Undecided,

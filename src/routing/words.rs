@@ -12,16 +12,14 @@ pub(super) fn obstacle(condition: &Condition, facts: &Facts<'_>) -> (&'static st
     let sender = facts.sender.map_or_else(|| "<>".to_owned(), ToString::to_string);
     let domain = facts.sender.map_or_else(|| "<>".to_owned(), |sender| sender.domain().to_string());
     let unknown = |known: Option<String>| known.unwrap_or_else(|| "not known".to_owned());
-    let (key, is, wants) = match &condition.test {
-        Test::Sender(patterns) => ("sender", sender, any(patterns)),
-        Test::SenderDomain(patterns) => ("sender_domain", domain, any(patterns)),
-        Test::Recipient(patterns) => ("recipient", facts.recipient.to_string(), any(patterns)),
-        Test::RecipientDomain(patterns) => {
-            ("recipient_domain", Address::domain(facts.recipient).to_string(), any(patterns))
-        }
-        Test::Listener(globs) => ("listener", facts.listener.to_owned(), any(globs)),
-        Test::Client(nets) => ("client", unknown(facts.client.map(|client| client.to_string())), any(nets)),
-        Test::User(globs) => ("user", facts.user.unwrap_or("nobody").to_owned(), any(globs)),
+    let is = match &condition.test {
+        Test::Sender(_) => sender,
+        Test::SenderDomain(_) => domain,
+        Test::Recipient(_) => facts.recipient.to_string(),
+        Test::RecipientDomain(_) => Address::domain(facts.recipient).to_string(),
+        Test::Listener(_) => facts.listener.to_owned(),
+        Test::Client(_) => unknown(facts.client.map(|client| client.to_string())),
+        Test::User(_) => facts.user.unwrap_or("nobody").to_owned(),
         Test::Header(fields) => {
             let is = fields.iter().map(|(name, _)| match facts.header {
                 None => format!("{name} not known yet"),
@@ -30,13 +28,32 @@ pub(super) fn obstacle(condition: &Condition, facts: &Facts<'_>) -> (&'static st
                     if values.is_empty() { format!("{name} absent") } else { format!("{name}: {}", values.join(" | ")) }
                 }
             });
-            let wants = fields.iter().map(|(name, globs)| format!("{name}: {}", any(globs)));
-            ("header", is.collect::<Vec<_>>().join(", "), wants.collect::<Vec<_>>().join(" and "))
+            is.collect::<Vec<_>>().join(", ")
         }
-        Test::Size(test) => ("size", unknown(facts.size.map(|size| format!("{size} octets"))), size(*test)),
+        Test::Size(_) => unknown(facts.size.map(|size| format!("{size} octets"))),
+    };
+    let (key, wants) = wanted(condition);
+    (key, format!("is {is}, wants {wants}"))
+}
+
+/// A condition's key, and what it wants.
+pub(super) fn wanted(condition: &Condition) -> (&'static str, String) {
+    let (key, wants) = match &condition.test {
+        Test::Sender(patterns) => ("sender", any(patterns)),
+        Test::SenderDomain(patterns) => ("sender_domain", any(patterns)),
+        Test::Recipient(patterns) => ("recipient", any(patterns)),
+        Test::RecipientDomain(patterns) => ("recipient_domain", any(patterns)),
+        Test::Listener(globs) => ("listener", any(globs)),
+        Test::Client(nets) => ("client", any(nets)),
+        Test::User(globs) => ("user", any(globs)),
+        Test::Header(fields) => {
+            let wants = fields.iter().map(|(name, globs)| format!("{name}: {}", any(globs)));
+            ("header", wants.collect::<Vec<_>>().join(" and "))
+        }
+        Test::Size(test) => ("size", size(*test)),
     };
     let not = if condition.negated { "not " } else { "" };
-    (key, format!("is {is}, wants {not}{wants}"))
+    (key, format!("{not}{wants}"))
 }
 
 fn any<T: Display>(patterns: &[T]) -> String {

@@ -4,7 +4,7 @@ use super::*;
 use crate::delivery::fixtures::{moment, provider};
 
 fn lane(name: &str) -> Lane {
-    Lane { route: RouteName::new(name), destination: None }
+    Lane { route: RouteName::new(name), destination: None, via: None }
 }
 
 fn nudge(board: &mut Board, name: &str, priority: Priority, due: u64, now: u64) {

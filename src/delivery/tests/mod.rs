@@ -3,6 +3,7 @@
 mod ends;
 mod lanes;
 mod limits;
+mod operate;
 mod orders;
 mod outages;
 mod real;

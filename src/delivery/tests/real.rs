@@ -14,7 +14,7 @@ use crate::delivery::fixtures::{deliver, provider, provider_settings};
 use crate::delivery::{Deps, Scheduler, Settings, lane};
 use crate::mail::{BodyKind, DsnRequest, Envelope, MidSource, Origin, Recipient};
 use crate::os::Clock;
-use crate::queue::{Leg, LegRecipient, LegState, NewContent, NewMessage, Queue, QueueOptions};
+use crate::queue::{Leg, LegRecipient, LegState, NewContent, NewMessage, Orders, Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::Transport;
 
@@ -77,6 +77,8 @@ async fn the_real_queue_is_emptied_across_an_outage_and_a_restart() {
             passed: Vec::new(),
             state: LegState::Waiting,
             warned: false,
+            orders: Orders::default(),
+            tried: None,
         }];
         let envelope = Envelope {
             reverse_path: Some("sender@app.example".parse().unwrap()),

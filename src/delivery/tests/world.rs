@@ -15,7 +15,7 @@ use crate::delivery::fixtures::{moment, provider, provider_settings};
 use crate::delivery::{Control, Deps, Meter, Scheduler, Settings, lane};
 use crate::mail::{Address, BodyKind, DsnRequest, Envelope, Mid, MidSource, Origin, ProviderName, Recipient};
 use crate::os::Clock;
-use crate::queue::{Lane, Leg, LegRecipient, LegState, NewContent, NewMessage};
+use crate::queue::{Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Orders};
 use crate::routing::{Decision, Facts, Table};
 use crate::transport::Transport;
 
@@ -202,6 +202,8 @@ impl World {
                     passed: Vec::new(),
                     state: LegState::Waiting,
                     warned: false,
+                    orders: Orders::default(),
+                    tried: None,
                 }),
             }
         }
@@ -286,7 +288,7 @@ fn lane_at_acceptance(table: &Table, envelope: &Envelope, recipient: &Address) -
     match table.route(&facts) {
         Decision::Route(route) => lane(table, &route, recipient),
         Decision::Undecided | Decision::NoRoute => {
-            Lane { route: crate::mail::RouteName::new("undecided"), destination: None }
+            Lane { route: crate::mail::RouteName::new("undecided"), destination: None, via: None }
         }
     }
 }

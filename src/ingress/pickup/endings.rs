@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter};
 
 #[derive(Debug, Default)]
-pub(super) struct Endings {
+pub(in crate::ingress) struct Endings {
     begun: bool,
     unix: Option<bool>,
     after_cr: bool,
@@ -15,7 +15,7 @@ pub(super) struct Endings {
 
 /// The file is text in an encoding that no mail has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Utf16;
+pub(in crate::ingress) struct Utf16;
 
 impl Endings {
     /// The next piece of a file, as mail has it. The first piece is the file's first three octets at least.

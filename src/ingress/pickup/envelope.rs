@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use crate::delivery::operate::ORIGIN;
 use crate::mail::{Address, AddressError, Domain, DsnRequest, HeaderSection, Recipient, mailboxes};
 use crate::smtp::command::{self, Command, Fault, ForwardPath};
 
@@ -25,18 +26,22 @@ const BESIDE: [&str; 7] = [
 ];
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(in crate::ingress) struct Found {
     pub reverse_path: Option<Address>,
     /// Each address once; never empty.
     pub recipients: Vec<Recipient>,
     pub dsn: DsnRequest,
+    /// X-Sender has it.
+    pub smtputf8: bool,
+    /// What the queue's export says of where it came from. A file that anybody may put into a folder is not believed.
+    pub origin: Option<String>,
     /// The header section without the envelope's fields.
     pub section: HeaderSection,
 }
 
 /// Why there is no envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoEnvelope {
+pub(in crate::ingress) enum NoEnvelope {
     #[error("there is no sender: the file has no X-Sender, and neither a Sender nor a From field with an address")]
     NoSender,
     #[error("there is no recipient: the file has no X-Receiver, and no To, Cc or Bcc field with an address")]
@@ -50,11 +55,13 @@ pub(super) enum NoEnvelope {
 }
 
 /// `here` is the domain of names that have none.
-pub(super) fn read(section: &HeaderSection, here: &Domain) -> Result<Found, NoEnvelope> {
+pub(in crate::ingress) fn read(section: &HeaderSection, here: &Domain) -> Result<Found, NoEnvelope> {
     let mut sender = None;
     let mut recipients = Recipients::default();
     let mut dsn = DsnRequest::default();
+    let mut smtputf8 = false;
     let mut size = 0;
+    let mut origin = None;
     for field in section.fields() {
         if field.is(SENDER) {
             let (path, asked) = mail(&field.value(), here)?;
@@ -62,8 +69,14 @@ pub(super) fn read(section: &HeaderSection, here: &Domain) -> Result<Found, NoEn
                 return Err(NoEnvelope::TwoSenders);
             }
             dsn = asked;
+            smtputf8 = has_smtputf8(&field.value());
         } else if field.is(RECEIVER) {
             recipients.add(rcpt(&field.value(), here)?);
+        } else if field.is(ORIGIN) {
+            // What lies behind it is the message's own.
+            origin = Some(field.value());
+            size += field.raw.len();
+            break;
         } else if !BESIDE.iter().any(|name| field.is(name)) {
             break;
         }
@@ -87,7 +100,7 @@ pub(super) fn read(section: &HeaderSection, here: &Domain) -> Result<Found, NoEn
     if recipients.list.is_empty() {
         return Err(NoEnvelope::NoRecipient);
     }
-    Ok(Found { reverse_path, recipients: recipients.list, dsn, section: own })
+    Ok(Found { reverse_path, recipients: recipients.list, dsn, smtputf8, origin, section: own })
 }
 
 /// Each address once. A header may name thousands.
@@ -169,7 +182,11 @@ fn path(value: &str) -> &str {
 
 /// A file needs no leave for an address beyond ASCII.
 fn utf8(text: &str) -> &'static str {
-    if text.is_ascii() || text.to_ascii_uppercase().contains(" SMTPUTF8") { "" } else { " SMTPUTF8" }
+    if text.is_ascii() || has_smtputf8(text) { "" } else { " SMTPUTF8" }
+}
+
+fn has_smtputf8(text: &str) -> bool {
+    text.to_ascii_uppercase().contains(" SMTPUTF8")
 }
 
 fn shown(value: &str) -> String {

@@ -11,7 +11,7 @@
 //! It polls: that is known to every system and works on network shares.
 
 mod endings;
-mod envelope;
+pub(super) mod envelope;
 mod folder;
 mod send;
 #[cfg(test)]
@@ -35,6 +35,7 @@ use super::limits::{Counted, MailMeter};
 use crate::access::Senders;
 use crate::config;
 use crate::os;
+pub(super) use endings::{Endings, Utf16};
 use folder::{Found, is_taken, scan};
 use send::{Done, send};
 use watch::{Ready, Watch};

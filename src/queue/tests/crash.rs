@@ -142,7 +142,7 @@ pub(super) fn tables_agree(disk: &Disk, seed: u64) {
     }
     for row in txn.open_table(tables::LEGS).unwrap().iter().unwrap() {
         let (key, record) = row.unwrap();
-        let leg = tables::decode::<Leg>("", record.value()).unwrap();
+        let leg = tables::leg_of(record.value()).unwrap();
         let since = Mid::from_bits(key.value().0).accepted_at();
         let of = tally.entry(leg.lane.route.to_string()).or_insert((0, 0, None));
         if leg.state == LegState::Waiting {

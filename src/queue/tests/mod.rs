@@ -50,7 +50,11 @@ fn mid(n: u128) -> Mid {
 
 fn lane(name: &str) -> Lane {
     let (route, domain) = name.split_once('/').map_or((name, None), |(route, domain)| (route, Some(domain)));
-    Lane { route: RouteName::new(route), destination: domain.map(|domain| domain.parse::<Domain>().unwrap()) }
+    Lane {
+        route: RouteName::new(route),
+        destination: domain.map(|domain| domain.parse::<Domain>().unwrap()),
+        via: None,
+    }
 }
 
 fn leg(name: &str, due: i64, recipients: &[u32]) -> Leg {
@@ -62,6 +66,8 @@ fn leg(name: &str, due: i64, recipients: &[u32]) -> Leg {
         passed: Vec::new(),
         state: LegState::Waiting,
         warned: false,
+        orders: Orders::default(),
+        tried: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod browser;
 pub mod cert;
 pub mod dns;
 pub mod dovecot;
