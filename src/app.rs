@@ -14,12 +14,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
+use crate::audit::{AuditError, Keeper, KeeperOptions, Trail};
 use crate::config::{self, Config, Server};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::{MidSource, ProviderName};
 use crate::os::{self, Clock, StopRequests};
-use crate::queue::{Queue, QueueOptions};
+use crate::queue::{Follower, Queue, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
 
@@ -45,13 +46,17 @@ pub fn run(mut config: Config) -> anyhow::Result<Ended> {
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     bound_connections(&mut config.server, os::open_files());
-    let queue = Queue::open(QueueOptions {
+    let keeper = config.server.audit.as_ref().map(keeper).transpose()?;
+    let (keeper, _trail) = keeper.unzip();
+    let follower = keeper.map(|keeper| Box::new(keeper) as Box<dyn Follower>);
+    let options = QueueOptions {
         path: config.server.queue.path.clone(),
         min_free: config.server.queue.min_free,
         max_messages: config.server.queue.max_messages,
         max_size: config.server.queue.max_size,
         cache: QUEUE_CACHE,
-    })?;
+    };
+    let queue = Queue::open_followed(options, follower)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)
@@ -66,6 +71,16 @@ pub fn run(mut config: Config) -> anyhow::Result<Ended> {
     // What still runs by now are reads that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
+}
+
+/// The audit trail's writer, and what reads it.
+fn keeper(audit: &config::Audit) -> Result<(Keeper, Trail), AuditError> {
+    let hashed = match audit.addresses {
+        config::AuditAddresses::Clear => false,
+        config::AuditAddresses::Hashed => true,
+    };
+    let options = KeeperOptions { path: audit.path.clone(), keep: audit.keep, max_size: audit.max_size, hashed };
+    Keeper::open(options, Clock::system())
 }
 
 /// A client for whom there is no file left could not even be told so; attempts and the queue need some, too.
@@ -87,7 +102,8 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
-    let table = Arc::new(Table::new(config.routes.clone(), config.providers.clone()));
+    let table = Arc::new(Table::of(&config));
+    let revision = table.revision().to_owned();
     let transports = transports(&config, &clock)?;
     let server = config.server;
     let settings = delivery::Settings::from(&server);
@@ -133,7 +149,7 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     if let Some(pickup) = pickup {
         sessions.spawn(pickup.run(stop_doors.clone()));
     }
-    info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
+    info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
 
     let signal = stop_requests.next().await;
     info!(signal, "stopping: no new sessions, attempts in flight get their time");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Top floor first. A module uses its own floor and those below it.
-const FLOORS: [&str; 13] = [
+const FLOORS: [&str; 14] = [
     "cli",
     "app",
     "ingress",
@@ -14,6 +14,7 @@ const FLOORS: [&str; 13] = [
     "transport",
     "access",
     "bounce",
+    "audit",
     "queue",
     "routing",
     "smtp",

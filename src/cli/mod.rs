@@ -9,6 +9,7 @@ mod log;
 mod run;
 mod schema;
 mod send;
+mod trace;
 mod version;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ enum Verb {
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
+    Trace(trace::Args),
     Schema(schema::Args),
     HashPassword(hash_password::Args),
     /// Print the version
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
+        Verb::Trace(args) => load::to_ask(config).and_then(|config| trace::run(&args, &config)),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),
         Verb::Version(args) => version::run(&args),

@@ -13,6 +13,8 @@ use super::pending::{Draft, Pending, Told, What};
 use super::settle::permanent;
 use super::span::after;
 use super::status::Meter;
+use super::trail;
+use crate::audit::Arrival;
 use crate::bounce::{self, Kind};
 use crate::config::{Action, Rejection, Route};
 use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
@@ -93,6 +95,7 @@ impl<Q: Backlog> Desk<Q> {
         let recipients = std::mem::take(&mut leg.recipients);
         let mut draft = Draft {
             mid,
+            lane: leg.lane.clone(),
             number,
             envelope: envelope.clone(),
             recipients: Vec::new(),
@@ -100,6 +103,8 @@ impl<Q: Backlog> Desk<Q> {
             told: Vec::new(),
             counter: None,
             last_attempt: None,
+            tried: None,
+            silent: false,
         };
         let mut header = None;
         let (mut stays, mut stay) = (None, Vec::new());
@@ -182,9 +187,10 @@ impl<Q: Backlog> Desk<Q> {
         let held = draft.legs.iter().filter(|leg| matches!(leg.state, LegState::Held { .. }));
         self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
         let notices = self.notices(&draft).await;
+        let note = trail::note(self.settings.notes, &draft, self.table.revision(), self.clock.now());
         let Draft { mid, number, recipients, legs, counter, .. } = draft;
         let counters = counter.into_iter().collect();
-        let settled = Settled { mid, number, recipients, legs, notices, counters };
+        let settled = Settled { mid, number, recipients, legs, notices, counters, note };
         if let Err(error) = self.queue.settle(settled).await {
             // Under lease until the next start, and then tried anew: a duplicate at worst, never a loss.
             error!(%mid, %error, "an outcome could not be written");
@@ -241,8 +247,12 @@ impl<Q: Backlog> Desk<Q> {
             return None;
         };
         info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");
+        let legs = vec![leg];
+        let id = format!("{mid}@{}", self.settings.hostname);
+        let arrival = Arrival { message_id: Some(&id), about: Some(draft.mid), ..Arrival::default() };
+        let note = self.settings.notes.accepted(mid, &report.envelope, &legs, arrival, self.table.revision());
         let content = NewContent::Memory(report.content);
-        Some(NewMessage { mid, envelope: report.envelope, legs: vec![leg], content })
+        Some(NewMessage { mid, envelope: report.envelope, legs, content, note })
     }
 
     /// The first octets of the original. What cannot be read is left out of the report: the news matters more.

@@ -8,7 +8,7 @@ use super::backlog::Backlog;
 use super::board::Gate;
 use super::breaker::Change;
 use super::health::Patient;
-use super::pending::{Draft, What};
+use super::pending::{Draft, Tried, What};
 use super::schedule::{Jitter, Schedule};
 use super::scheduler::Scheduler;
 use super::settle::{Case, History, Settlement, settle};
@@ -44,6 +44,14 @@ impl<Q: Backlog> Scheduler<Q> {
         let mut draft = self.settlement(&flight, &ended.outcomes, paused_until, now);
         draft.counter = counter;
         draft.last_attempt = Some(now);
+        draft.tried = Some(Tried {
+            provider: flight.patient.provider.clone(),
+            destination: flight.patient.destination.clone(),
+            round: flight.pending.leg.attempts.saturating_add(1),
+            probe: flight.probe,
+            took: flight.began.elapsed(),
+            outcomes: flight.recipients().iter().map(|recipient| recipient.index).zip(ended.outcomes).collect(),
+        });
         self.write_entered(draft);
     }
 

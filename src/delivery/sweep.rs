@@ -120,6 +120,7 @@ impl<Q: Backlog> Desk<Q> {
 fn draft(claim: &Claim) -> Draft {
     Draft {
         mid: claim.mid,
+        lane: claim.leg.lane.clone(),
         number: claim.number,
         envelope: claim.envelope.clone(),
         recipients: claim.leg.recipients.iter().map(|recipient| recipient.index).collect(),
@@ -127,6 +128,8 @@ fn draft(claim: &Claim) -> Draft {
         told: Vec::new(),
         counter: None,
         last_attempt: None,
+        tried: None,
+        silent: false,
     }
 }
 

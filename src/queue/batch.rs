@@ -14,8 +14,8 @@ use super::journal::Position;
 use super::lease::LegId;
 use super::load::{self, Amount};
 use super::tables::{
-    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, META, Place, SIZE_KEY, decode, encode,
-    lane_key, ms,
+    BODIES, BodyKey, COUNTERS, DUE, DueKey, FOLLOWER_KEY, JOURNAL, LEGS, LegKey, MARKS, MESSAGES, META, Place,
+    SIZE_KEY, decode, encode, lane_key, ms,
 };
 use super::{LaneDue, Leg, LegState};
 use crate::mail::Mid;
@@ -29,6 +29,7 @@ pub(super) struct Batch<'t> {
     bodies: Table<'t, BodyKey, (u128, u32)>,
     counters: Table<'t, &'static str, &'static [u8]>,
     journal: Table<'t, (), (u32, u64, u64)>,
+    marks: Table<'t, &'static str, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     /// Octets of all content.
     size: u64,
@@ -64,6 +65,7 @@ impl<'t> Batch<'t> {
             bodies: txn.open_table(BODIES)?,
             counters: txn.open_table(COUNTERS)?,
             journal: txn.open_table(JOURNAL)?,
+            marks: txn.open_table(MARKS)?,
             meta: txn.open_table(META)?,
             size,
             effects: Effects::default(),
@@ -74,6 +76,12 @@ impl<'t> Batch<'t> {
     pub(super) fn reached(&mut self, position: Position) -> Result<(), Fault> {
         self.journal.insert((), (position.segment, position.offset, position.group))?;
         self.meta.insert(SIZE_KEY, self.size)?;
+        Ok(())
+    }
+
+    /// How far whoever follows the journal has come, in words of its own.
+    pub(super) fn mark(&mut self, mark: &[u8]) -> Result<(), Fault> {
+        self.marks.insert(FOLLOWER_KEY, mark)?;
         Ok(())
     }
 
@@ -92,6 +100,7 @@ impl<'t> Batch<'t> {
             // Its lanes were nudged when it was made durable.
             Entry::Accept(message) => self.insert(message, lie, false),
             Entry::Settle(settlement) => self.settle(settlement, lie),
+            Entry::Note => Ok(()),
         }
     }
 
