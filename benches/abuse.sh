@@ -35,6 +35,7 @@ max_connections: 12000
 users: [{name: billing, password: "$HASH"}]
 queue: {path: $conf/queue.redb}
 log: {format: json, level: ${LEVEL:-info}}
+$ADMIN
 ${4:-}
 END
     printf 'routes:\n  - {name: abuse, match: {recipient_domain: abuse.example}, discard: true}\n' >"$conf/routes/10-abuse.yaml"

@@ -55,6 +55,9 @@ wait_for_port() {
 
 SINK=$(port)
 
+# Relays side by side each have an admin server of their own. Empty for a binary that has none: ADMIN= benches/relay.sh.
+ADMIN=${ADMIN-'admin: {address: "127.0.0.1:0"}'}
+
 # A configuration: all mail to the sink. NAME [FURTHER KEYS OF THE QUEUE]
 configure_waypost() {
     local name=$1 keys=${2:-} conf=$WORK/$1
@@ -66,6 +69,7 @@ listeners:
   - {name: load, address: "127.0.0.1:${ports[$name]}"}
 queue: {path: $conf/queue.redb$keys}
 log: {format: json, level: ${LEVEL:-info}}
+$ADMIN
 END
     printf 'routes:\n  - {name: all, deliver: [sink]}\n' >"$conf/routes/all.yaml"
     printf 'providers:\n  - {name: sink, transport: smtp, host: 127.0.0.1, port: %s, tls: none, concurrency: 100}\n' "$SINK" \

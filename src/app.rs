@@ -1,7 +1,7 @@
 //! Builds the parts and starts them: the only place that knows them all.
 //!
 //! Order of the start: the queue (an unreadable one ends it here), transports, the listeners' sockets (a taken port ends
-//! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the writer last.
+//! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the admin server, the writer last.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
+use crate::admin;
 use crate::audit::{AuditError, Keeper, KeeperOptions, Trail};
-use crate::config::{self, Config, Server};
+use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::{MidSource, ProviderName};
@@ -40,14 +41,14 @@ pub enum Ended {
 }
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(mut config: Config) -> anyhow::Result<Ended> {
+pub fn run(mut config: Config, origin: &Origin) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     bound_connections(&mut config.server, os::open_files());
     let keeper = config.server.audit.as_ref().map(keeper).transpose()?;
-    let (keeper, _trail) = keeper.unzip();
+    let (keeper, trail) = keeper.unzip();
     let follower = keeper.map(|keeper| Box::new(keeper) as Box<dyn Follower>);
     let options = QueueOptions {
         path: config.server.queue.path.clone(),
@@ -62,7 +63,7 @@ pub fn run(mut config: Config) -> anyhow::Result<Ended> {
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, queue.clone(), passed));
+    let served = runtime.block_on(serve(config, origin, queue.clone(), trail, passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -98,7 +99,13 @@ fn bound_connections(server: &mut Server, open_files: Option<u64>) {
     }
 }
 
-async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> anyhow::Result<Ended> {
+async fn serve(
+    config: Config,
+    origin: &Origin,
+    queue: Queue,
+    trail: Option<Trail>,
+    mut passed: Vec<TcpListener>,
+) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
@@ -106,6 +113,7 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     let revision = table.revision().to_owned();
     let transports = transports(&config, &clock)?;
     let server = config.server;
+    let started = clock.wall();
     let settings = delivery::Settings::from(&server);
 
     let limits = Arc::new(ingress::Limits::new(&server));
@@ -116,6 +124,10 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
         doors.push(ingress::bind_or_adopt(listener, tls, &mut passed)?);
     }
     ingress::none_left(&passed)?;
+    let admin = match &server.admin {
+        Some(settings) => Some(admin::bind(settings, certificates.of_admin(settings)?, &server.queue.path)?),
+        None => None,
+    };
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
         table: table.clone(),
@@ -123,6 +135,14 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
         clock: clock.clone(),
         mids: mids.clone(),
         settings,
+    });
+    let admin_deps = Arc::new(admin::Deps {
+        configuration: shown(origin),
+        queue: queue.clone(),
+        control: scheduler.control(),
+        trail,
+        clock: clock.clone(),
+        started,
     });
     let deps = Arc::new(ingress::Deps {
         hostname: server.hostname,
@@ -136,6 +156,8 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
     });
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+    let stop_admin = CancellationToken::new();
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
     let sessions = TaskTracker::new();
     let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
@@ -158,7 +180,13 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
         sessions.close();
         sessions.wait().await;
         stop_delivery.cancel();
-        scheduling.await
+        let ended = scheduling.await;
+        // The end can be looked at, too.
+        stop_admin.cancel();
+        if let Some(Err(panic)) = futures_util::future::OptionFuture::from(admin).await {
+            error!(%panic, "the admin server failed");
+        }
+        ended
     };
     tokio::select! {
         ended = ending => {
@@ -172,6 +200,13 @@ async fn serve(config: Config, queue: Queue, mut passed: Vec<TcpListener>) -> an
             warn!(signal, "stopping at once: attempts in flight are cut off, their mail is in the queue");
             Ok(Ended::AtOnce)
         }
+    }
+}
+
+fn shown(origin: &Origin) -> String {
+    match origin {
+        Origin::Directory(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        Origin::BuiltIn => "the built-in default".to_owned(),
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Top floor first. A module uses its own floor and those below it.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "cli",
     "app",
+    "admin",
     "ingress",
     "delivery",
     "transport",

@@ -4,12 +4,13 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::record::{Fate, Message, OfTrail, Record, Settled, Text, Then, What};
 use crate::mail::{Mid, Timestamp};
 
 /// One event. A key that says nothing is left out.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// The number of its record; events of one record became true together.
     pub record: u64,

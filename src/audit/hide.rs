@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 
@@ -14,7 +15,7 @@ const SHOWN: usize = 10;
 
 /// Hashes addresses with the key of a trail.
 #[derive(Debug, Clone)]
-pub struct Hider(hmac::Key);
+pub struct Hider(Arc<hmac::Key>);
 
 impl Hider {
     /// The key beside a trail, made where there is none, for the relay's user alone.
@@ -47,7 +48,7 @@ impl Hider {
     }
 
     fn new(octets: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, octets))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, octets)))
     }
 
     /// `bob@example.org` as `#5c1f…@example.org`: the domain stays, so that one sees where mail went.

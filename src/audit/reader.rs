@@ -24,6 +24,8 @@ pub struct Filter {
     pub provider: Option<String>,
     /// The event's word.
     pub event: Option<String>,
+    /// Records behind this one.
+    pub after: Option<u64>,
 }
 
 impl Filter {
@@ -34,6 +36,7 @@ impl Filter {
         is_wanted(&self.route, &event.route)
             && is_wanted(&self.provider, &event.provider)
             && self.event.as_ref().is_none_or(|name| *name == event.event)
+            && self.after.is_none_or(|after| event.record > after)
             && text(&self.since).is_none_or(|since| event.at >= since)
             && text(&self.until).is_none_or(|until| event.at <= until)
     }
@@ -76,15 +79,17 @@ impl Trail {
     pub fn each(&self, wanted: &Filter, mut take: impl FnMut(Event) -> ControlFlow<()>) -> Result<(), AuditError> {
         let ms = |at: Timestamp| at.as_millisecond();
         let (since, until) = (wanted.since.map_or(i64::MIN, ms), wanted.until.map_or(i64::MAX, ms));
+        let after = wanted.after.unwrap_or(0);
         // The times of records were looked at already.
         let rest = Filter { since: None, until: None, ..wanted.clone() };
         let run = |txn: &ReadTransaction| {
             each_block(
                 txn,
                 since,
+                after,
                 |span| span.latest >= since && span.earliest <= until,
                 |number, record| {
-                    if record.at < since || record.at > until {
+                    if number <= after || record.at < since || record.at > until {
                         return ControlFlow::Continue(());
                     }
                     for event in event::events(number, record) {
@@ -124,7 +129,7 @@ impl Names {
         keys.push(filter::key(Kind::ProviderId, self.id.as_bytes()));
         let mut mids = BTreeSet::new();
         let wanted = |span: &Span<'_>| keys.iter().any(|key| filter::has(span.bits, *key));
-        each_block(txn, i64::MIN, wanted, |_, record| {
+        each_block(txn, i64::MIN, 0, wanted, |_, record| {
             if record.mid().is_some() && self.are_in(record) {
                 mids.insert(record.mid);
             }
@@ -161,7 +166,7 @@ fn of_messages(txn: &ReadTransaction, mids: &BTreeSet<[u8; 16]>) -> Result<Vec<E
     let keys: Vec<u64> = mids.iter().map(|mid| filter::key(Kind::Mid, mid)).collect();
     let mut found: BTreeMap<[u8; 16], Vec<Event>> = BTreeMap::new();
     let wanted = |span: &Span<'_>| keys.iter().any(|key| filter::has(span.bits, *key));
-    each_block(txn, since, wanted, |number, record| {
+    each_block(txn, since, 0, wanted, |number, record| {
         if mids.contains(&record.mid) {
             found.entry(record.mid).or_default().extend(event::events(number, record));
         }
@@ -170,15 +175,19 @@ fn of_messages(txn: &ReadTransaction, mids: &BTreeSet<[u8; 16]>) -> Result<Vec<E
     Ok(found.into_values().flatten().collect())
 }
 
-/// Each record of the blocks that `wanted` asks for, from the first block that may have something of `since` on.
+/// Each record of the blocks that `wanted` asks for, from the first block that may have something of `since` on, and behind
+/// record `after`.
 pub(super) fn each_block(
     txn: &ReadTransaction,
     since: i64,
+    after: u64,
     wanted: impl Fn(&Span<'_>) -> bool,
     mut take: impl FnMut(u64, &Record<'_>) -> ControlFlow<()>,
 ) -> Result<(), Fault> {
     let (filters, blocks) = (txn.open_table(FILTERS)?, txn.open_table(BLOCKS)?);
-    let from = first_since(&filters, since)?;
+    let within =
+        filters.range(..=after.saturating_add(1))?.next_back().transpose()?.map_or(0, |(first, _)| first.value());
+    let from = first_since(&filters, since)?.max(within);
     for row in filters.range(from..)? {
         let (first, filter) = row?;
         let span = Span::read(filter.value()).ok_or_else(|| damaged(first.value()))?;

@@ -1,7 +1,8 @@
 //! Whether the trail is whole: every record in its place in the chain, none missing, none altered.
 
 use redb::ReadableTable;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Trail;
 use super::block::{Block, Hash, Span, Tail, link};
@@ -11,7 +12,7 @@ use super::record::{self, OfTrail, What};
 use super::store::{BLOCKS, FILTERS, Head, head_of, size_of};
 
 /// What `waypost trace --verify --json` prints.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Verified {
     pub whole: bool,
     /// Records that were looked at.
@@ -29,7 +30,7 @@ pub struct Verified {
 }
 
 /// Something that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Flaw {
     /// The numbers of the records that it concerns: it is one of them, or all.
     pub first: u64,

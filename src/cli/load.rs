@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::config::{self, Assumed, Config, Outside, Problem, RouteTest, Severity, System};
+use crate::config::{self, Assumed, Config, Known, Outside, Problem, RouteTest, Severity, System};
 use crate::os::Clock;
 use crate::{ingress, routing};
 
@@ -21,6 +21,11 @@ pub fn to_ask(directory: Option<&Path>) -> anyhow::Result<Config> {
 /// The same without a word about what is merely doubtful: for what runs once a message.
 pub fn to_send(directory: Option<&Path>) -> anyhow::Result<Config> {
     load(directory, &Assumed, Severity::Error, |_| Vec::new())
+}
+
+/// To speak to the relay that runs with it: of the secrets, only those count that can be read.
+pub fn to_steer(directory: Option<&Path>) -> anyhow::Result<Config> {
+    load(directory, &Known, Severity::Error, |_| Vec::new())
 }
 
 fn load(

@@ -6,9 +6,11 @@ mod hash_password;
 mod init;
 mod load;
 mod log;
+mod remote;
 mod run;
 mod schema;
 mod send;
+mod status;
 mod trace;
 mod version;
 
@@ -36,6 +38,7 @@ enum Verb {
     Init(init::Args),
     Check(check::Args),
     Explain(explain::Args),
+    Status(status::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -55,8 +58,9 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Status(args) => status::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
-        Verb::Trace(args) => load::to_ask(config).and_then(|config| trace::run(&args, &config)),
+        Verb::Trace(args) => trace::run(&args, config),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),
         Verb::Version(args) => version::run(&args),

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use super::{load, log};
 use crate::app;
+use crate::config;
 
 /// Checks the configuration and runs the relay with it; one that does not check clean starts nothing.
 pub fn run(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = load::to_run(directory)?;
     let _log = log::install(&config.server.log)?;
-    Ok(match app::run(config)? {
+    Ok(match app::run(config, &config::locate(directory))? {
         app::Ended::InOrder => ExitCode::SUCCESS,
         app::Ended::AtOnce => ExitCode::FAILURE,
     })

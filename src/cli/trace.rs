@@ -2,16 +2,23 @@
 
 use std::io::Write as _;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use jiff::SignedDuration;
 
-use crate::audit::{Event, Filter, Found, Head, Trail, Verified, timeline};
-use crate::config::{self, Config};
+use super::load;
+use super::remote::Remote;
+use crate::admin::{Anchors, Traced, Wanted};
+use crate::audit::{AuditError, Event, Filter, Found, Head, Trail, Verified, timeline};
+use crate::config;
 use crate::mail::Timestamp;
 use crate::os::Clock;
 use crate::queue;
+
+/// Events that the relay is asked for at a time.
+const PAGE: usize = 5000;
 
 /// Tell what became of messages, from the audit trail: by mid, address, Message-ID or provider's id, or all of a time
 #[derive(Debug, clap::Args)]
@@ -49,32 +56,103 @@ pub struct Args {
 }
 
 /// Exit status 1: nothing was found, or the trail is not whole.
-pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
-    let Some(audit) = &config.server.audit else { bail!("no trail is kept: `audit: off` is in waypost.yaml") };
+pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     if args.wanted.is_none() && args.since.is_none() && !args.verify {
         bail!("what is to be traced? Give a mid, an address or an id, or --since, or --verify");
     }
+    let server = load::to_steer(directory)?.server;
+    let Some(audit) = &server.audit else { bail!("no trail is kept: `audit: off` is in waypost.yaml") };
     if !audit.path.exists() {
         bail!("there is no audit trail {}: the relay has not run yet, or keeps it elsewhere", audit.path.display());
     }
-    let trail = Trail::open_to_read(&audit.path)?;
+    let source = match Trail::open_to_read(&audit.path) {
+        Ok(trail) => Source::File { trail, mark: queue::follower_mark(&server.queue.path) },
+        Err(busy @ AuditError::Busy { .. }) => Source::Relay(Remote::find(directory).context(busy)?),
+        Err(error) => return Err(error.into()),
+    };
     let good = if args.verify {
-        let mut anchors = Vec::new();
-        for anchor in &args.anchor {
-            anchors.push(anchor.parse::<Head>().map_err(anyhow::Error::msg).context("--anchor")?);
-        }
-        anchors.extend(queue::follower_mark(&config.server.queue.path).as_deref().and_then(Head::read));
-        let verified = trail.verify(&anchors)?;
+        let verified = source.verify(&args.anchor)?;
         print_verified(&verified, args.json)?;
         verified.whole
     } else {
         let filter = filter(args, Clock::system().wall())?;
         match &args.wanted {
-            Some(wanted) => print_found(trail.find(wanted, args.limit)?, wanted, &filter, args.json)?,
-            None => print_each(&trail, &filter, args.json)?,
+            Some(wanted) => print_found(source.find(wanted, args.limit)?, wanted, &filter, args.json)?,
+            None => print_each(&source, &filter, args.json)?,
         }
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The file itself where no relay runs, else the relay.
+enum Source {
+    File { trail: Trail, mark: Option<Vec<u8>> },
+    Relay(Remote),
+}
+
+impl Source {
+    fn verify(&self, anchors: &[String]) -> anyhow::Result<Verified> {
+        let mut heads = Vec::new();
+        for anchor in anchors {
+            heads.push(anchor.parse::<Head>().map_err(anyhow::Error::msg).context("--anchor")?);
+        }
+        match self {
+            Self::File { trail, mark } => {
+                heads.extend(mark.as_deref().and_then(Head::read));
+                Ok(trail.verify(&heads)?)
+            }
+            Self::Relay(remote) => remote.get(&path("/trace/verify", &Anchors { anchor: anchors.join(",") })?),
+        }
+    }
+
+    fn find(&self, wanted: &str, most: usize) -> anyhow::Result<Found> {
+        match self {
+            Self::File { trail, .. } => Ok(trail.find(wanted, most)?),
+            Self::Relay(remote) => {
+                let asked = Wanted { wanted: Some(wanted.to_owned()), limit: Some(most), ..Wanted::default() };
+                let traced: Traced = remote.get(&path("/trace", &asked)?)?;
+                Ok(Found { events: traced.events, left_out: traced.left_out })
+            }
+        }
+    }
+
+    fn each(&self, filter: &Filter, mut take: impl FnMut(Event) -> ControlFlow<()>) -> anyhow::Result<()> {
+        let remote = match self {
+            Self::File { trail, .. } => return Ok(trail.each(filter, take)?),
+            Self::Relay(remote) => remote,
+        };
+        let mut asked = Wanted {
+            since: filter.since,
+            until: filter.until,
+            route: filter.route.clone(),
+            provider: filter.provider.clone(),
+            event: filter.event.clone(),
+            limit: Some(PAGE),
+            ..Wanted::default()
+        };
+        loop {
+            let traced: Traced = remote.get(&path("/trace", &asked)?)?;
+            for event in traced.events {
+                if take(event).is_break() {
+                    return Ok(());
+                }
+            }
+            match traced.next {
+                Some(next) => asked.after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+fn path(base: &str, asked: &impl serde::Serialize) -> anyhow::Result<String> {
+    let mut url = reqwest::Url::parse("http://relay")?;
+    let asked = serde_json::to_value(asked)?;
+    for (key, value) in asked.as_object().into_iter().flatten() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        url.query_pairs_mut().append_pair(key, &value);
+    }
+    Ok(format!("{base}?{}", url.query().unwrap_or_default()))
 }
 
 fn filter(args: &Args, now: Timestamp) -> anyhow::Result<Filter> {
@@ -87,6 +165,7 @@ fn filter(args: &Args, now: Timestamp) -> anyhow::Result<Filter> {
         route: args.route.clone(),
         provider: args.provider.clone(),
         event: args.event.clone(),
+        after: None,
     })
 }
 
@@ -116,11 +195,11 @@ fn print_found(found: Found, wanted: &str, filter: &Filter, json: bool) -> anyho
 }
 
 /// As they come: there may be millions.
-fn print_each(trail: &Trail, filter: &Filter, json: bool) -> anyhow::Result<bool> {
+fn print_each(source: &Source, filter: &Filter, json: bool) -> anyhow::Result<bool> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut any = false;
     let mut failed = None;
-    trail.each(filter, |event| {
+    source.each(filter, |event| {
         let written = match (json, any) {
             (true, false) => out.write_all(b"[\n").and_then(|()| json_line(&mut out, &event)),
             (true, true) => out.write_all(b",\n").and_then(|()| json_line(&mut out, &event)),

@@ -119,6 +119,14 @@ pub(super) enum Fault {
         "listener '{listener}': 'proxy_protocol' believes anyone who says to be someone else; name your balancers alone"
     )]
     AnyBalancer { listener: String },
+    #[error(
+        "the admin server would be open to others in clear at {address}; keep it on loopback (127.0.0.1:8025), or give 'tls: {{certificate, key}}'"
+    )]
+    AdminInClear { address: String },
+    #[error("operators show certificates under TLS alone; give 'tls: {{certificate, key}}' beside 'client_ca'")]
+    AdminClientCa,
+    #[error("address {address} is taken by listener '{other}'; give the admin server another")]
+    AdminAddressTaken { address: String, other: String },
     #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
     ListenerPickup,
     #[error(

@@ -4,6 +4,7 @@
 //! records of them, `check` judges what the records mean together and gives the typed configuration of `model`. What is
 //! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
+mod admin;
 mod check;
 mod clients;
 mod fault;
@@ -20,6 +21,7 @@ mod tree;
 mod unit;
 mod verifier;
 
+pub use admin::Admin;
 pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
 pub use load::{Loaded, load};
 pub use model::*;
@@ -27,6 +29,6 @@ pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, locate, read};
 pub use pattern::{AddressPattern, DomainPattern, Glob, PatternError};
 pub use problem::{Problem, ProblemJson, Severity, sort};
 pub use schema::schema;
-pub use secret::{Assumed, Outside, Secret, System};
+pub use secret::{Assumed, Known, Outside, Secret, System};
 pub use unit::{Rate, ShowDuration, Size, UnitError, parse_duration};
 pub use verifier::{ScramVerifier, Verifier};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier};
+use super::{AddressPattern, Admin, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -43,6 +43,8 @@ pub struct Server {
     pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.
     pub nameservers: Vec<SocketAddr>,
+    /// `None`: nobody can look at the relay or steer it while it runs.
+    pub admin: Option<Admin>,
     pub log: LogSettings,
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,

@@ -23,6 +23,7 @@ mod attempt;
 mod backlog;
 mod board;
 mod breaker;
+mod control;
 mod desk;
 mod finish;
 mod health;
@@ -33,6 +34,7 @@ mod quota;
 pub mod schedule;
 mod scheduler;
 pub mod settle;
+mod snapshot;
 mod span;
 mod start;
 mod stations;
@@ -58,8 +60,10 @@ use crate::routing::Table;
 use crate::transport::Transport;
 
 pub use backlog::Backlog;
+pub use control::{Control, Stopped};
 pub use desk::lane;
 pub use scheduler::Scheduler;
+pub use snapshot::{ProviderSnapshot, Snapshot};
 pub use status::Meter;
 
 /// What the scheduler is built from.

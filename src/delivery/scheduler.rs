@@ -23,6 +23,7 @@ use super::Deps;
 use super::attempt::Flight;
 use super::backlog::Backlog;
 use super::board::{AT_HAND, Board, Gate};
+use super::control::{self, Control, Request, Requests};
 use super::desk::{Desk, Window};
 use super::health::Health;
 use super::limits::Pace;
@@ -68,6 +69,8 @@ pub struct Scheduler<Q = Queue> {
     sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
     most_unwritten: usize,
+    control: Control,
+    requests: Requests,
 }
 
 /// All that wakes the scheduler.
@@ -76,6 +79,7 @@ enum Event {
     Nudged(Vec<LaneDue>),
     Attempted(Result<(Id, Vec<Outcome>), JoinError>),
     Done(Result<(Id, Done), JoinError>),
+    Asked(Request),
     /// Something that waited for a time may go on.
     Time,
     Stop,
@@ -131,6 +135,7 @@ impl<Q: Backlog> Scheduler<Q> {
         let route_paces = paces.collect();
         let under_way: usize =
             stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
+        let (control, requests) = control::channel();
         Self {
             desk: Arc::new(Desk { queue, table, clock, mids, settings, meter: Arc::default() }),
             stations,
@@ -145,12 +150,19 @@ impl<Q: Backlog> Scheduler<Q> {
             sweep_at: None,
             sweeping: None,
             most_unwritten: under_way.saturating_add(UNWRITTEN),
+            control,
+            requests,
         }
     }
 
     /// What delivery counts, to be read while it runs.
     pub fn meter(&self) -> Arc<Meter> {
         self.desk.meter.clone()
+    }
+
+    /// To ask and steer it by while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns
@@ -170,6 +182,7 @@ impl<Q: Backlog> Scheduler<Q> {
                     lanes = desk.queue.nudged() => Event::Nudged(lanes),
                     Some(joined) = self.attempts.join_next_with_id() => Event::Attempted(joined),
                     Some(joined) = self.chores.join_next_with_id() => Event::Done(joined),
+                    Some(request) = self.requests.recv() => Event::Asked(request),
                     () = tokio::time::sleep(sleep) => Event::Time,
                 } } => event,
             };
@@ -201,6 +214,7 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.done(done, now);
             }
             Event::Done(Err(panic)) => self.chore_failed(&panic, now),
+            Event::Asked(request) => self.answer(request),
             Event::Time => self.board.ring(now),
             Event::Stop => {}
         }
@@ -398,6 +412,9 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     async fn stop(mut self) {
+        // Whoever asks now is told so, and does not wait.
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
         let now = self.desk.clock.now();
         info!(attempts = self.attempts.len(), grace_s = self.desk.settings.grace.as_secs(), "delivery stops");
         let lanes: Vec<_> = self.board.lanes().cloned().collect();

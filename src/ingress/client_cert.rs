@@ -33,7 +33,7 @@ pub(super) fn verifier(client_ca: Option<&Path>) -> Result<Arc<dyn ClientCertVer
 
 /// Whom the client's certificate names, where it showed one. It was checked within the handshake: rustls ends that where
 /// it does not hold.
-pub(super) fn user(connection: &ServerConnection) -> Option<String> {
+pub fn user(connection: &ServerConnection) -> Option<String> {
     subject(connection.peer_certificates()?.first()?)
 }
 

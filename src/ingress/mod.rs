@@ -51,6 +51,7 @@ use crate::smtp::server::Settings;
 use limits::{Crowd, Guest, MailMeter, Seat};
 
 pub use answers::RELAYING_DENIED;
+pub use client_cert::user as client_certificate_name;
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::client_cert;
-use crate::config::{Listener, ListenerTls, Server, TlsFiles};
+use crate::config::{Admin, Listener, ListenerTls, Server, TlsFiles};
 use crate::mail::Timestamp;
 use crate::os::Clock;
 
@@ -105,6 +105,8 @@ pub struct Certificates {
     common: Option<Arc<Store>>,
     /// By the listener's name.
     own: HashMap<String, Arc<Store>>,
+    /// Of the admin server.
+    admin: Option<Arc<Store>>,
 }
 
 impl Certificates {
@@ -116,6 +118,8 @@ impl Certificates {
                 own.insert(listener.name.clone(), Arc::new(Store::load(vec![certificate.files.clone()], now)?));
             }
         }
+        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
         let needs_common = |listener: &Listener| listener.tls != ListenerTls::None && listener.certificate.is_none();
         let common = if !server.tls.is_empty() {
             let files = server.tls.iter().map(|certificate| certificate.files.clone()).collect();
@@ -125,7 +129,7 @@ impl Certificates {
         } else {
             None
         };
-        Ok(Self { common: common.map(Arc::new), own })
+        Ok(Self { common: common.map(Arc::new), own, admin: admin.map(Arc::new) })
     }
 
     /// What the listener's handshakes are made of; `None` where it has no TLS. Blocking.
@@ -139,9 +143,17 @@ impl Certificates {
         }
     }
 
+    /// The same for the admin server.
+    pub fn of_admin(&self, admin: &Admin) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+        let Some(store) = &self.admin else { return Ok(None) };
+        let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
+        server_config(certificates, admin.client_ca.as_deref()).map(Some)
+    }
+
     /// Looks after the files until the token is cancelled: what has changed is read anew.
     pub async fn watch(self, clock: Clock, token: CancellationToken) {
-        let stores: Arc<Vec<Arc<Store>>> = Arc::new(self.common.into_iter().chain(self.own.into_values()).collect());
+        let stores: Arc<Vec<Arc<Store>>> =
+            Arc::new(self.common.into_iter().chain(self.own.into_values()).chain(self.admin).collect());
         if stores.is_empty() {
             return;
         }

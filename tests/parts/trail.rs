@@ -50,7 +50,12 @@ fn each_thing_that_became_of_a_message_is_told() {
         &marked(3, "app@shop.example", "drop@customer.example", 300),
     );
     until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 1);
+    // The running relay is asked, and tells what was acknowledged before.
+    let running = (events(&relay, &["bob@customer.example"]), events(&relay, &["--since", "1h"]));
+    let (whole, told) = trace(&relay, &["--verify"]);
+    assert!(whole && told.contains("the trail is whole"), "{told}");
     relay.stop(Duration::from_secs(20));
+    assert_eq!(running, (events(&relay, &["bob@customer.example"]), events(&relay, &["--since", "1h"])));
 
     let bob = events(&relay, &["bob@customer.example"]);
     assert_eq!(words(&bob), ["accepted", "routed", "attempt", "moved", "attempt", "delivered"], "{bob:#?}");

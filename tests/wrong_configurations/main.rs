@@ -260,19 +260,19 @@ fn the_server() {
                 ],
             ),
             (
-                "admin: {address: 127.0.0.1:1}\nqueue: {url: x}",
-                &["1:1: key 'admin' is not supported yet", "2:9: key 'url' is not supported yet"],
+                "audit: {keep: 90d}\nqueue: {url: x}",
+                &["1:1: key 'audit' is not supported yet", "2:9: key 'url' is not supported yet"],
             ),
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, pickup, dns, admin, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, pickup, dns, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, pickup, dns, admin, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
                 ],
             ),
             (
@@ -284,6 +284,26 @@ fn the_server() {
                 &["1:32: listener 'a': port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual"],
             ),
             ("pickup: off", &["1:9: 'off' is none of none"]),
+            ("admin: none", &["1:8: 'none' is none of off"]),
+            (
+                "admin: {adress: \"127.0.0.1:1\", token: clear}",
+                &[
+                    "1:9: unknown key 'adress', did you mean 'address'?",
+                    "1:33: a secret in clear text; write ${env:NAME} or ${file:PATH} instead",
+                ],
+            ),
+            (
+                "admin: {address: \"0.0.0.0:8025\", client_ca: ca.pem}",
+                &[
+                    "1:18: the admin server would be open to others in clear at 0.0.0.0:8025; keep it on loopback (127.0.0.1:8025), or give 'tls: {certificate, key}'",
+                    "1:45: cannot read /etc/waypost/ca.pem: entity not found",
+                    "1:45: operators show certificates under TLS alone; give 'tls: {certificate, key}' beside 'client_ca'",
+                ],
+            ),
+            (
+                "admin: {address: \"[::ffff:127.0.0.1]:25\"}\nlisteners: [{name: a, address: \"[::ffff:127.0.0.1]:25\"}]",
+                &["1:18: address [::ffff:127.0.0.1]:25 is taken by listener 'a'; give the admin server another"],
+            ),
             (
                 "pickup: {path: drop, badmail: drop}",
                 &[

@@ -1,6 +1,7 @@
 //! From records to the typed configuration: what keys mean together, across all files.
 
 mod audit;
+mod admin;
 mod clients;
 mod pickup;
 mod providers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names, audit, clients, pickup, users};
+use super::{Files, Names, admin, audit, clients, pickup, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
     Allowed, Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup, QueueSettings,
@@ -25,9 +25,11 @@ const MIB: u64 = 1 << 20;
 pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let Some((name, file)) = &files.server else {
         let queue = queue(None, cx);
+        let listeners = vec![usual_listener()];
         return Server {
             hostname: hostname(cx),
-            listeners: vec![usual_listener()],
+            admin: admin::check(files, &listeners, cx),
+            listeners,
             tls: Vec::new(),
             users: Vec::new(),
             directory: None,
@@ -56,9 +58,11 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             }
         }
     }
+    let listeners = listeners(files, file, cx);
     Server {
         hostname: file.hostname.get().cloned().unwrap_or_else(|| hostname(cx)),
-        listeners: listeners(files, file, cx),
+        admin: admin::check(files, &listeners, cx),
+        listeners,
         tls: file
             .tls
             .get()
@@ -274,7 +278,11 @@ fn covers_the_internet(nets: impl Iterator<Item = IpNet>) -> bool {
     v4 >= 1 << 31 || v6 >= 1 << 124
 }
 
-fn certificate(certificate: &Field<PathBuf>, key: &Field<PathBuf>, cx: &mut Cx<'_>) -> Option<ServerCertificate> {
+pub(super) fn certificate(
+    certificate: &Field<PathBuf>,
+    key: &Field<PathBuf>,
+    cx: &mut Cx<'_>,
+) -> Option<ServerCertificate> {
     let files = (readable(certificate, cx), readable(key, cx));
     let place = |field: &Field<PathBuf>| field.value.as_ref().map(|at| cx.place(at.spot));
     let (certificate_place, key_place) = (place(certificate)?, place(key)?);

@@ -2,6 +2,7 @@
 //! judged in `check/`.
 
 mod audit;
+mod admin;
 mod host;
 mod number;
 mod pickup;
@@ -12,6 +13,7 @@ mod secret;
 mod server;
 mod users;
 
+pub(super) use admin::*;
 pub(super) use audit::*;
 pub(super) use host::*;
 pub(super) use number::*;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{
-    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAudit, RawPickup, RawUsers, Span,
+    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAudit, RawPickup, RawUsers, Span,
 };
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
@@ -35,6 +35,8 @@ record! {
         may "pickup" pickup: RawPickup,
         /// Name resolution.
         may "dns" dns: RawDns,
+        /// The admin server, or off. Default: on 127.0.0.1:8025.
+        may "admin" admin: RawAdmin,
         /// The log.
         may "log" log: RawLog,
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
@@ -53,7 +55,7 @@ record! {
         /// How long clients may take.
         may "timeout" timeout: RawClientTimeouts,
     }
-    later ["admin", "inspect", "dkim", "metrics"]
+    later ["inspect", "dkim", "metrics"]
 }
 
 record! {

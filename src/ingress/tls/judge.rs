@@ -12,6 +12,9 @@ pub fn problems(server: &Server, now: Timestamp) -> Vec<Problem> {
     for listener in &server.listeners {
         covering(listener.certificate.as_slice(), server, now, &mut problems);
     }
+    if let Some(certificate) = server.admin.as_ref().and_then(|admin| admin.tls.as_ref()) {
+        judge(certificate, now, &mut problems);
+    }
     problems
 }
 

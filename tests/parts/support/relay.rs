@@ -85,9 +85,11 @@ impl Setup {
         let port = free_port();
         let comma = if self.listener.is_empty() { "" } else { ", " };
         let path = if self.queue.contains("path:") { "" } else { "path: data/queue.redb, " };
+        // Relays of other tests run at the same time.
+        let admin = if self.server.contains("admin:") { "" } else { "admin: {address: \"127.0.0.1:0\"}\n" };
         let server = format!(
             "hostname: relay.example\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:{port}\"{comma}{}}}\n{}\
-             queue: {{{path}{}}}\nlog: {{format: json, level: info}}\n{}",
+             queue: {{{path}{}}}\nlog: {{format: json, level: info}}\n{admin}{}",
             self.listener, self.others, self.queue, self.server
         );
         let write = |name: &str, content: &str| {

@@ -1,0 +1,222 @@
+//! The admin server: what an operator asks of the running relay, and what it is told to do. HTTP, JSON, `/api/v1`.
+//!
+//! The way of a request: `Bound::serve` accepts, `gate` asks for the host and the token, a file a subject answers: `status`,
+//! `health`. `api` puts their routes and their descriptions together.
+//!
+//! Promises:
+//! - never open by accident: on loopback, or under TLS; and only for whoever has the token or a certificate of `client_ca`;
+//! - a request is bounded: connections, size, time;
+//! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
+
+mod api;
+mod fault;
+mod files;
+mod gate;
+mod health;
+mod status;
+mod trace;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::audit::Trail;
+use crate::config::{Admin, Secret};
+use crate::delivery;
+use crate::ingress;
+use crate::mail::Timestamp;
+use crate::os::{self, Clock};
+use crate::queue::Queue;
+
+pub use api::document;
+pub use fault::{Asked, Body, ErrorBody, Fault};
+pub use files::Files;
+pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use status::Status;
+pub use trace::{Anchors, Traced, Wanted};
+
+/// Connections at one time: operators, their browsers, a few collectors of metrics.
+const CONNECTIONS: usize = 128;
+const BACKLOG: i32 = 128;
+/// For a request's head, and between two requests of a connection.
+const HEAD: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For what is under way when the relay stops.
+const END: Duration = Duration::from_secs(1);
+
+/// What all requests share.
+pub struct Deps {
+    /// Where the configuration came from.
+    pub configuration: String,
+    pub queue: Queue,
+    pub control: delivery::Control,
+    /// The audit trail, where one is kept.
+    pub trail: Option<Trail>,
+    pub clock: Clock,
+    /// When the relay was started.
+    pub started: Timestamp,
+}
+
+pub type Shared = Arc<Deps>;
+
+/// Why the admin server cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    #[error("the admin server cannot listen on {address}: {error}{}", remedy(.error))]
+    Socket { address: SocketAddr, error: io::Error },
+    #[error("cannot write {path}, by which verbs of this host find the admin server: {error}", path = .path.display())]
+    File { path: PathBuf, error: io::Error },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has the port, perhaps another relay: change `admin.address` in waypost.yaml, or set `admin: off`"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: change `admin.address`",
+        io::ErrorKind::AddrNotAvailable => "; this host has no such address: change `admin.address`",
+        _ => "",
+    }
+}
+
+/// The admin server with its port, which serves nobody yet.
+#[derive(Debug)]
+pub struct Bound {
+    socket: TcpListener,
+    gate: Arc<Gate>,
+    tls: Option<Arc<ServerConfig>>,
+    files: Files,
+}
+
+/// Takes the port, and writes what verbs need to find it. To be called within the runtime, by whoever has the queue open.
+pub fn bind(settings: &Admin, tls: Option<Arc<ServerConfig>>, queue: &Path) -> Result<Bound, AdminError> {
+    let failed = |error| AdminError::Socket { address: settings.address, error };
+    let socket = socket(settings.address).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    let files = Files::beside(queue);
+    let token: Secret = match &settings.token {
+        Some(token) => token.clone(),
+        None => files.make_token().map_err(|error| AdminError::File { path: files.token.clone(), error })?,
+    };
+    files.write_address(address).map_err(|error| AdminError::File { path: files.address.clone(), error })?;
+    Ok(Bound { socket, gate: Arc::new(Gate::new(token, settings.is_loopback())), tls, files })
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    os::reuse_address(&socket)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Bound {
+    /// Where it listens: the port that was given where 0 was asked for.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until the token is cancelled; then what is under way has `END`.
+    pub async fn serve(self, deps: Shared, token: CancellationToken) {
+        if let Ok(address) = self.address() {
+            info!(%address, tls = self.tls.is_some(), "the admin server listens");
+        }
+        let server = Server {
+            router: api::router(deps, self.gate),
+            tls: self.tls.map(TlsAcceptor::from),
+            seats: Arc::new(Semaphore::new(CONNECTIONS)),
+        };
+        let connections = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = token.cancelled() => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    // One too many is closed: it may come back when others have gone.
+                    let Ok(seat) = Arc::clone(&server.seats).try_acquire_owned() else { continue };
+                    let (server, token) = (server.clone(), token.clone());
+                    connections.spawn(async move {
+                        server.connection(stream, peer, token).await;
+                        drop(seat);
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "the admin server cannot accept connections");
+                    tokio::select! {
+                        () = token.cancelled() => break,
+                        () = sleep(Duration::from_millis(200)) => {}
+                    }
+                }
+            }
+        }
+        connections.close();
+        // Streams that never end are cut off when their tasks are.
+        let _ = timeout(END, connections.wait()).await;
+        self.files.remove();
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    seats: Arc<Semaphore>,
+}
+
+impl Server {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, token: CancellationToken) {
+        let _ = stream.set_nodelay(true);
+        let address = peer.ip().to_canonical();
+        match self.tls {
+            None => http(self.router, Peer { address, certificate: None }, stream, token).await,
+            Some(acceptor) => {
+                // A handshake that comes to nothing is a stranger's affair.
+                let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+                let certificate = ingress::client_certificate_name(stream.get_ref().1).map(Arc::from);
+                http(self.router, Peer { address, certificate }, stream, token).await;
+            }
+        }
+    }
+}
+
+async fn http<S>(router: Router, peer: Peer, stream: S, token: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // What goes wrong with a connection is told to its other end alone.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = token.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(END, connection).await;
+        }
+    }
+}

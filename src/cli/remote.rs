@@ -1,0 +1,221 @@
+//! The running relay, as verbs speak to it: found by the configuration and by what it left beside its queue.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use reqwest::{Method, StatusCode};
+use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::load;
+use crate::admin::{ErrorBody, Files, OPERATOR};
+use crate::config::{Known, Secret};
+use crate::os;
+
+/// The relay answers within half of it, be it that it has no answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The admin server of the relay that runs with a configuration.
+pub struct Remote {
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    base: String,
+    token: Secret,
+}
+
+/// The relay answered that it did not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    pub status: StatusCode,
+    /// One word for programs.
+    pub code: String,
+    pub message: String,
+}
+
+impl Remote {
+    /// Finds the relay; that it runs is seen when it is asked.
+    pub fn find(directory: Option<&Path>) -> anyhow::Result<Self> {
+        let server = load::to_steer(directory)?.server;
+        let Some(admin) = &server.admin else {
+            bail!("the relay has no admin server: waypost.yaml says `admin: off`");
+        };
+        let files = Files::beside(&server.queue.path);
+        let token = match &admin.token {
+            Some(token) if token.expose() == Known::UNREADABLE => {
+                bail!("the token that `admin.token` of waypost.yaml names cannot be read: run this as the relay's user")
+            }
+            Some(token) => token.clone(),
+            None => Secret::new(read(&files.token, "token")?),
+        };
+        let address = match admin.address.port() {
+            0 => {
+                let text = read(&files.address, "address")?;
+                text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", files.address.display()))?
+            }
+            _ => admin.address,
+        };
+        let mut client =
+            reqwest::Client::builder().no_proxy().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        let mut scheme = "http";
+        if let Some(tls) = &admin.tls {
+            client = client.tls_backend_preconfigured(pinned(&tls.files.certificate)?);
+            scheme = "https";
+        }
+        Ok(Self {
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            client: client.build()?,
+            base: format!("{scheme}://{}/api/v1", near(address)),
+            token,
+        })
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(Method::GET, path, None::<&()>)
+    }
+
+    #[allow(dead_code, reason = "for verbs that steer")]
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        self.ask(Method::POST, path, Some(body))
+    }
+
+    /// One request and its answer. `path` stands behind `/api/v1`. An answer that is no success is a `Refused`.
+    pub fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> anyhow::Result<T> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.expose());
+        if let Some(name) = os::username().and_then(|name| name.parse::<reqwest::header::HeaderValue>().ok()) {
+            request = request.header(OPERATOR, name);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.runtime.block_on(async {
+            let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+            let status = response.status();
+            let octets = response.bytes().await.with_context(|| format!("the answer from {} broke off", self.base))?;
+            if status.is_success() {
+                return serde_json::from_slice(&octets)
+                    .with_context(|| format!("{} answered what this version does not understand: is it another one?", self.base));
+            }
+            if status == StatusCode::UNAUTHORIZED {
+                bail!(
+                    "the relay at {} refused the token: it was started with another configuration, or since this one was written",
+                    self.base
+                );
+            }
+            let told: Result<ErrorBody, _> = serde_json::from_slice(&octets);
+            Err(match told {
+                Ok(ErrorBody { error }) => Refused { status, code: error.code, message: error.message }.into(),
+                Err(_) => anyhow!("{} answered {status}: is it a waypost?", self.base),
+            })
+        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        if error.is_timeout() {
+            return anyhow!("no answer from {} within {} s", self.base, PATIENCE.as_secs());
+        }
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        anyhow!("no relay answers at {}: {cause}; is it running, with this configuration? (`waypost run`)", self.base)
+    }
+}
+
+/// One line of a file that the running relay has written.
+fn read(path: &Path, what: &str) -> anyhow::Result<String> {
+    let shown = path.display();
+    match std::fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+        Ok(_) => bail!("{shown} is empty: the relay writes its admin server's {what} there when it starts"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "the relay is not running: there is no {shown}, where it writes its admin server's {what} when it starts; \
+             if it does run, name its configuration with --config"
+        ),
+        Err(error) => {
+            Err(anyhow!("cannot read the admin server's {what}: {shown}: {error}; run this as the relay's user"))
+        }
+    }
+}
+
+/// How this host gets to an address that is listened on.
+fn near(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Takes a server that shows the very certificate that the configuration names, and no other, whatever names it bears.
+fn pinned(file: &PathBuf) -> anyhow::Result<ClientConfig> {
+    let unreadable = || format!("cannot read the admin server's certificate {}", file.display());
+    let certificate = CertificateDer::from_pem_file(file).with_context(unreadable)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { certificate, provider }))
+        .with_no_client_auth())
+}
+
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if *shown == self.certificate {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
