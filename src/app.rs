@@ -17,12 +17,13 @@ use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::admin;
+use crate::audit::{AuditError, Keeper, KeeperOptions, Trail};
 use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::{MidSource, ProviderName};
 use crate::os::{self, Clock, Condition, StopRequests};
-use crate::queue::{Queue, QueueOptions};
+use crate::queue::{Follower, Queue, QueueError, QueueOptions};
 use crate::routing::Table;
 use crate::transport::{self, Transport};
 
@@ -48,13 +49,13 @@ pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) ->
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     bound_connections(&mut config.server, os::open_files());
-    let queue = Queue::open(queue_options(&config.server))?;
+    let (queue, trail) = open_queue(&config.server)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, origin, lost_lines, queue.clone(), passed));
+    let served = runtime.block_on(serve(config, origin, lost_lines, queue.clone(), trail, passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -65,15 +66,45 @@ pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) ->
     served
 }
 
-/// How the configured queue is opened.
-pub fn queue_options(server: &Server) -> QueueOptions {
-    QueueOptions {
+/// Why there is no queue to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Trail(#[from] AuditError),
+}
+
+impl OpenError {
+    /// Another process has it.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Queue(QueueError::InUse { .. }) | Self::Trail(AuditError::Busy { .. }))
+    }
+}
+
+/// The configured queue, and the trail that follows it: whoever changes the queue, the trail has it.
+pub fn open_queue(server: &Server) -> Result<(Queue, Option<Trail>), OpenError> {
+    let keeper = server.audit.as_ref().map(keeper).transpose()?;
+    let (keeper, trail) = keeper.unzip();
+    let follower = keeper.map(|keeper| Box::new(keeper) as Box<dyn Follower>);
+    let options = QueueOptions {
         path: server.queue.path.clone(),
         min_free: server.queue.min_free,
         max_messages: server.queue.max_messages,
         max_size: server.queue.max_size,
         cache: QUEUE_CACHE,
-    }
+    };
+    Ok((Queue::open_followed(options, follower)?, trail))
+}
+
+/// The audit trail's writer, and what reads it.
+fn keeper(audit: &config::Audit) -> Result<(Keeper, Trail), AuditError> {
+    let hashed = match audit.addresses {
+        config::AuditAddresses::Clear => false,
+        config::AuditAddresses::Hashed => true,
+    };
+    let options = KeeperOptions { path: audit.path.clone(), keep: audit.keep, max_size: audit.max_size, hashed };
+    Keeper::open(options, Clock::system())
 }
 
 /// A client for whom there is no file left could not even be told so; attempts and the queue need some, too.
@@ -96,12 +127,14 @@ async fn serve(
     origin: &Origin,
     lost_lines: admin::LostLines,
     queue: Queue,
+    trail: Option<Trail>,
     mut passed: Vec<TcpListener>,
 ) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
-    let table = Arc::new(Table::new(config.routes.clone(), config.providers.clone()));
+    let table = Arc::new(Table::of(&config));
+    let revision = table.revision().to_owned();
     let transports = transports(&config, &clock)?;
     let server = config.server;
     let started = clock.wall();
@@ -139,6 +172,7 @@ async fn serve(
         counts: counts.clone(),
         limits: limits.clone(),
         lost_lines,
+        trail,
         clock: clock.clone(),
         started,
     });
@@ -171,7 +205,7 @@ async fn serve(
     if let Some(pickup) = pickup {
         sessions.spawn(pickup.run(stop_doors.clone()));
     }
-    info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
+    info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
     os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
     sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
 

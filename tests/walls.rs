@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Top floor first. A module uses its own floor and those below it.
-const FLOORS: [&str; 15] = [
+const FLOORS: [&str; 16] = [
     "cli",
     "app",
     "admin",
@@ -15,6 +15,7 @@ const FLOORS: [&str; 15] = [
     "transport",
     "access",
     "bounce",
+    "audit",
     "queue",
     "routing",
     "smtp",

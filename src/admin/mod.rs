@@ -19,6 +19,7 @@ mod pages;
 mod providers;
 mod queue;
 mod status;
+mod trace;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::audit::Trail;
 use crate::config::{Admin, Listener, ListenerTls, Secret};
 use crate::delivery;
 use crate::ingress;
@@ -55,6 +57,7 @@ pub use gate::{Gate, OPERATOR, Operator, Peer};
 pub use providers::OrderBody;
 pub use queue::ImportAnswer;
 pub use status::*;
+pub use trace::{Anchors, Traced, Wanted};
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;
@@ -79,6 +82,8 @@ pub struct Deps {
     pub limits: Arc<ingress::Limits>,
     /// Lines that the log has lost since the start.
     pub lost_lines: LostLines,
+    /// The audit trail, where one is kept.
+    pub trail: Option<Trail>,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,

@@ -67,7 +67,7 @@ fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
     section.push_str("\r\n");
     let header = HeaderSection::new(Bytes::from(section));
     let first = config.server.listeners.first().map_or("", |listener| listener.name.as_str());
-    let table = Table::new(config.routes.clone(), config.providers.clone());
+    let table = Table::of(config);
     args.to
         .iter()
         .map(|to| {

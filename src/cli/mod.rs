@@ -15,6 +15,7 @@ mod run;
 mod schema;
 mod send;
 mod status;
+mod trace;
 mod version;
 
 use std::ffi::OsString;
@@ -47,6 +48,7 @@ enum Verb {
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
+    Trace(trace::Args),
     Schema(schema::Args),
     HashPassword(hash_password::Args),
     Completions(completions::Args),
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
+        Verb::Trace(args) => trace::run(&args, config),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),
         Verb::Completions(args) => completions::run(&args, Line::command()),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+
 use super::check::{self, Files};
 use super::fault::Fault;
 use super::model::{Config, RouteTest};
@@ -61,8 +63,27 @@ pub fn load(sources: &Sources, outside: &dyn Outside) -> Loaded {
         problems.push(Problem::general(Severity::Error, Fault::NoRoutes.to_string()));
     }
     problem::sort(&mut problems);
-    let config = (!problems.iter().any(Problem::is_error)).then_some(config);
+    let config = (!problems.iter().any(Problem::is_error)).then(|| Config { revision: revision(sources), ..config });
     Loaded { config, tests, problems }
+}
+
+/// Names what the table was made of: the first twelve hex digits of SHA-256 over the names and texts of the files of routes
+/// and providers.
+fn revision(sources: &Sources) -> Arc<str> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for source in sources.files() {
+        match source.kind {
+            Kind::Routes | Kind::Providers => {
+                let text = source.text.as_deref().unwrap_or("");
+                for part in [&*source.name, text] {
+                    context.update(&(part.len() as u64).to_le_bytes());
+                    context.update(part.as_bytes());
+                }
+            }
+            Kind::Server | Kind::Users => {}
+        }
+    }
+    context.finish().as_ref().iter().take(6).map(|octet| format!("{octet:02x}")).collect::<String>().into()
 }
 
 enum Content<T> {

@@ -19,6 +19,8 @@ pub struct Config {
     /// In the order of the table.
     pub routes: Vec<Arc<Route>>,
     pub providers: Vec<Arc<Provider>>,
+    /// Of the routing table: a short hash of the files of routes and providers.
+    pub revision: Arc<str>,
 }
 
 /// `waypost.yaml`.
@@ -35,6 +37,8 @@ pub struct Server {
     pub directory: Option<Directory>,
     pub logins: LoginLimits,
     pub queue: QueueSettings,
+    /// `None`: no trail is kept.
+    pub audit: Option<Audit>,
     /// `None`: no folder is looked at.
     pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.
@@ -211,6 +215,22 @@ pub struct QueueSettings {
     pub max_messages: u64,
     /// With so much content queued, new mail gets 452; `None`: the disk is the bound.
     pub max_size: Option<Size>,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    pub path: PathBuf,
+    pub keep: Duration,
+    pub max_size: Size,
+    pub addresses: AuditAddresses,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAddresses {
+    Clear,
+    /// With a key that lies beside the trail.
+    Hashed,
 }
 
 /// The folder whose files are sent.

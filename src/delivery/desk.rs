@@ -14,6 +14,8 @@ use super::pending::{Draft, Pending, Told, What};
 use super::settle::permanent;
 use super::span::after;
 use super::status::Meter;
+use super::trail;
+use crate::audit::Arrival;
 use crate::bounce::{self, Kind};
 use crate::config::{Action, Rejection, Route};
 use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
@@ -94,14 +96,16 @@ impl<Q: Backlog> Desk<Q> {
         let recipients = std::mem::take(&mut leg.recipients);
         let mut draft = Draft {
             mid,
+            lane: leg.lane.clone(),
             number,
-            route: leg.lane.route.clone(),
             envelope: envelope.clone(),
             recipients: Vec::new(),
             legs: Vec::new(),
             told: Vec::new(),
             counter: None,
             last_attempt: None,
+            tried: None,
+            silent: false,
         };
         let mut header = None;
         let (mut stays, mut stay) = (None, Vec::new());
@@ -203,9 +207,10 @@ impl<Q: Backlog> Desk<Q> {
         self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
         self.meter.settled(&draft, self.clock.now());
         let notices = self.notices(&draft).await;
+        let note = trail::note(self.settings.notes, &draft, self.table.revision(), self.clock.now());
         let Draft { mid, number, recipients, legs, counter, .. } = draft;
         let counters = counter.into_iter().collect();
-        Settled { mid, number, recipients, legs, notices, counters }
+        Settled { mid, number, recipients, legs, notices, counters, note }
     }
 
     /// One report for each kind of news, for all its recipients.
@@ -258,8 +263,12 @@ impl<Q: Backlog> Desk<Q> {
             return None;
         };
         info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");
+        let legs = vec![leg];
+        let id = format!("{mid}@{}", self.settings.hostname);
+        let arrival = Arrival { message_id: Some(&id), about: Some(draft.mid), ..Arrival::default() };
+        let note = self.settings.notes.accepted(mid, &report.envelope, &legs, arrival, self.table.revision());
         let content = NewContent::Memory(report.content);
-        Some(NewMessage { mid, envelope: report.envelope, legs: vec![leg], content })
+        Some(NewMessage { mid, envelope: report.envelope, legs, content, note })
     }
 
     /// The first octets of the original. What cannot be read is left out of the report: the news matters more.

@@ -9,7 +9,7 @@ use super::board::Gate;
 use super::breaker::Change;
 use super::health::{Patient, worst};
 use super::lately;
-use super::pending::{Draft, What};
+use super::pending::{Draft, Tried, What};
 use super::schedule::{Jitter, Schedule};
 use super::scheduler::Scheduler;
 use super::settle::{Case, History, Settlement, settle};
@@ -18,7 +18,7 @@ use super::span::until;
 use super::start::gates;
 use crate::config::Transport;
 use crate::mail::Timestamp;
-use crate::queue::{Lane, LegState, Tried};
+use crate::queue::{self, Lane, LegState};
 use crate::transport::Outcome;
 
 impl<Q: Backlog> Scheduler<Q> {
@@ -47,6 +47,14 @@ impl<Q: Backlog> Scheduler<Q> {
         let mut draft = self.settlement(&flight, &ended.outcomes, paused_until, now);
         draft.counter = counter;
         draft.last_attempt = Some(now);
+        draft.tried = Some(Tried {
+            provider: flight.patient.provider.clone(),
+            destination: flight.patient.destination.clone(),
+            round: flight.pending.leg.attempts.saturating_add(1),
+            probe: flight.probe,
+            took: flight.began.elapsed(),
+            outcomes: flight.recipients().iter().map(|recipient| recipient.index).zip(ended.outcomes).collect(),
+        });
         self.write_entered(draft);
     }
 
@@ -140,7 +148,7 @@ impl<Q: Backlog> Scheduler<Q> {
             }
         }
         for leg in &mut draft.legs {
-            leg.tried = Some(Tried { provider: provider.clone(), at: now });
+            leg.tried = Some(queue::Tried { provider: provider.clone(), at: now });
         }
         if duplicates > 0 {
             self.desk.meter.add_possible_duplicates(duplicates);

@@ -46,6 +46,7 @@ mod start;
 mod stations;
 mod status;
 mod sweep;
+mod trail;
 
 #[cfg(test)]
 mod fixtures;
@@ -56,6 +57,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::Notes;
 use crate::config::Server;
 use crate::mail::{Domain, MidSource, ProviderName};
 use crate::os::Clock;
@@ -96,6 +98,8 @@ pub struct Settings {
     pub warn_after: Option<Duration>,
     /// What attempts under way may still take when delivery is told to stop.
     pub grace: Duration,
+    /// What the trail is told.
+    pub notes: Notes,
 }
 
 impl From<&Server> for Settings {
@@ -106,6 +110,7 @@ impl From<&Server> for Settings {
             expire: server.queue.expire,
             warn_after: server.queue.warn_after,
             grace: server.shutdown_grace,
+            notes: Notes::new(server.audit.is_some()),
         }
     }
 }

@@ -482,6 +482,7 @@ impl<Q: Backlog> Scheduler<Q> {
 fn split(pending: Pending) -> Draft {
     let mut draft = pending.draft(&pending.left);
     draft.legs.push(crate::queue::Leg { recipients: pending.left, ..pending.leg });
+    draft.silent = true;
     draft
 }
 

@@ -121,14 +121,16 @@ impl<Q: Backlog> Desk<Q> {
 fn draft(claim: &Claim) -> Draft {
     Draft {
         mid: claim.mid,
+        lane: claim.leg.lane.clone(),
         number: claim.number,
-        route: claim.leg.lane.route.clone(),
         envelope: claim.envelope.clone(),
         recipients: claim.leg.recipients.iter().map(|recipient| recipient.index).collect(),
         legs: Vec::new(),
         told: Vec::new(),
         counter: None,
         last_attempt: None,
+        tried: None,
+        silent: false,
     }
 }
 

@@ -15,6 +15,7 @@ use super::head::{self, HeadFault, HeadReader};
 use super::intake::of_head;
 use super::legs::{self, Fate};
 use super::pickup::{Endings, Utf16, envelope};
+use crate::audit::{Arrival, message_id};
 use crate::config;
 use crate::delivery::operate::{By, Operator, record_import};
 use crate::mail::{BodyKind, Envelope, Mid, Origin, Protocol, Received};
@@ -100,7 +101,12 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         }
     }
     let content = content(operator, mid, section.octets(), &found.body).await?;
-    operator.queue().accept(NewMessage { mid, envelope, legs, content }).await?;
+    let id = message_id(&section);
+    let arrival = Arrival { message_id: id.as_deref(), ..Arrival::default() };
+    let table = operator.table();
+    let mut note = operator.notes().accepted(mid, &envelope, &legs, arrival, table.revision());
+    note.extend(operator.notes().act(now, Some(mid), by.note("import")));
+    operator.queue().accept(NewMessage { mid, envelope, legs, content, note }).await?;
     record_import(mid, recipients, by);
     Ok(Imported { mid: Some(mid), recipients })
 }

@@ -40,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::access::{Access, Networks};
+use crate::audit::Notes;
 use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls};
 use crate::mail::{Domain, EnhancedStatus, Mid, MidSource, Severity};
 use crate::os::{self, Clock};
@@ -77,6 +78,10 @@ pub struct Deps {
 }
 
 impl Deps {
+    fn notes(&self) -> Notes {
+        Notes::new(self.queue.is_followed())
+    }
+
     fn next_mid(&self) -> Mid {
         self.mids.next(self.clock.now(), rand::random())
     }

@@ -35,5 +35,6 @@ mod stand_ins;
 mod support;
 mod three_routes;
 mod tls;
+mod trail;
 mod unknown;
 mod wrong_configurations;

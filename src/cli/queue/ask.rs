@@ -17,7 +17,7 @@ use crate::delivery::operate::{ActAnswer, ActRequest, By, Count, Filter, Message
 use crate::ingress;
 use crate::mail::{MidSource, Timestamp};
 use crate::os::{self, Clock};
-use crate::queue::{Queue, QueueError};
+use crate::queue::Queue;
 use crate::routing::Table;
 
 pub enum Ask {
@@ -58,9 +58,9 @@ impl Ask {
                 ),
             };
         }
-        match Queue::open(app::queue_options(&config.server)) {
-            Ok(queue) => Ok(Self::Here(Box::new(Here::new(config, queue, changes)?))),
-            Err(QueueError::InUse { .. }) => {
+        match app::open_queue(&config.server) {
+            Ok((queue, _)) => Ok(Self::Here(Box::new(Here::new(config, queue, changes)?))),
+            Err(error) if error.is_in_use() => {
                 let asked = Remote::find(directory);
                 Ok(Self::There(Box::new(asked.with_context(|| running(path))?)))
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names, admin, clients, pickup, users};
+use super::{Files, Names, admin, audit, clients, pickup, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
     Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup,
@@ -35,6 +35,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             directory: None,
             logins: LoginLimits::default(),
             pickup: pickup::check(files, &queue, cx),
+            audit: audit::check(files, &queue, cx),
             queue,
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
@@ -49,6 +50,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let log = file.log.get();
     let queue = queue(file.queue.get(), cx);
     let pickup = pickup::check(files, &queue, cx);
+    let audit = audit::check(files, &queue, cx);
     if let (Some(_), Some(listeners)) = (&pickup, file.listeners.get()) {
         for name in listeners.iter().filter_map(|raw| raw.name.value.as_ref()) {
             if name.0 == Pickup::LISTENER {
@@ -73,6 +75,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         directory,
         logins: logins(file.logins.get()),
         queue,
+        audit,
         pickup,
         nameservers: file
             .dns

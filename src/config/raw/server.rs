@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{
-    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawPickup, RawUsers, Span,
+    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAudit, RawPickup, RawUsers, Span,
 };
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
@@ -29,6 +29,8 @@ record! {
         may "logins" logins: RawLogins,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
+        /// The audit trail, or off. Default: on, audit.redb beside the queue.
+        may "audit" audit: RawAudit,
         /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
         may "pickup" pickup: RawPickup,
         /// Name resolution.
@@ -53,7 +55,7 @@ record! {
         /// How long clients may take.
         may "timeout" timeout: RawClientTimeouts,
     }
-    later ["audit", "inspect", "dkim", "metrics"]
+    later ["inspect", "dkim", "metrics"]
 }
 
 record! {

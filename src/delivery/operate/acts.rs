@@ -6,6 +6,7 @@ use futures_util::stream;
 use super::form::{Act, ActAnswer, ActRequest, Refused};
 use super::record::{By, record};
 use super::{OperateError, Operator};
+use crate::audit;
 use crate::config::Action;
 use crate::delivery::desk::Way;
 use crate::delivery::pending::{Draft, What};
@@ -107,12 +108,23 @@ impl<'a> Order<'a> {
         if !others.is_empty() {
             draft.legs.push(Leg { recipients: others, ..claim.leg.clone() });
         }
-        let settled = self.operator.desk.settled(draft).await;
+        let mut settled = self.operator.desk.settled(draft).await;
+        settled.note.splice(..0, self.note(&claim, &chosen));
         // Nothing is awaited between these two: from here on the settlement stands, whoever listens.
         leased.settles();
         self.operator.desk.queue.settle(settled).await?;
         record(self.act, &claim, count, self.by);
         Ok(Came::Done(count))
+    }
+
+    /// For the trail: who did it to whom, in front of what became of them.
+    fn note(&self, claim: &Claim, chosen: &[LegRecipient]) -> Vec<u8> {
+        let desk = &self.operator.desk;
+        let of = |index: u32| claim.envelope.recipients.get(index as usize);
+        let addresses = chosen.iter().filter_map(|recipient| Some(of(recipient.index)?.address.to_string()));
+        let recipients = addresses.map(Into::into).collect();
+        let act = audit::record::Act { to: self.act.to().into(), recipients, ..self.by.note(self.act.name()) };
+        desk.settings.notes.act(desk.clock.now(), Some(claim.mid), act)
     }
 
     async fn then(&self, claim: &Claim, recipients: Vec<LegRecipient>) -> Result<Then, QueueError> {
@@ -209,7 +221,7 @@ fn for_good(leg: &Leg) -> Vec<crate::queue::Passed> {
 
 fn draft(claim: &Claim) -> Draft {
     Draft {
-        route: claim.leg.lane.route.clone(),
+        lane: claim.leg.lane.clone(),
         mid: claim.mid,
         number: claim.number,
         envelope: claim.envelope.clone(),
@@ -218,6 +230,8 @@ fn draft(claim: &Claim) -> Draft {
         told: Vec::new(),
         counter: None,
         last_attempt: None,
+        tried: None,
+        silent: false,
     }
 }
 

@@ -22,6 +22,7 @@ use super::Settings;
 use super::control::Control;
 use super::desk::Desk;
 use super::recall::{Leased, Recalled};
+use crate::audit::Notes;
 use crate::mail::{Domain, Mid, MidSource, ProviderName, Timestamp};
 use crate::os::Clock;
 use crate::queue::{Amounts, Found, Queue, QueueError, Wanted};
@@ -100,6 +101,11 @@ impl Operator {
 
     pub fn mids(&self) -> &MidSource {
         &self.desk.mids
+    }
+
+    /// Of what is done, for the trail.
+    pub fn notes(&self) -> Notes {
+        self.desk.settings.notes
     }
 
     pub fn hostname(&self) -> &Domain {

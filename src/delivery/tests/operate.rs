@@ -41,6 +41,7 @@ fn settings() -> Settings {
         expire: Duration::from_secs(3600),
         warn_after: None,
         grace: Duration::from_secs(1),
+        notes: crate::audit::Notes::new(false),
     }
 }
 
@@ -117,7 +118,7 @@ fn held(route: &str, recipients: usize) -> Leg {
 async fn accept(queue: &Queue, mids: &MidSource, to: &[&str], legs: Vec<Leg>) -> Mid {
     let mid = mids.next(Clock::system().now(), rand::random());
     let content = NewContent::Memory(Bytes::from_static(CONTENT));
-    queue.accept(NewMessage { mid, envelope: envelope(to), legs, content }).await.unwrap();
+    queue.accept(NewMessage { mid, envelope: envelope(to), legs, content, note: Vec::new() }).await.unwrap();
     mid
 }
 

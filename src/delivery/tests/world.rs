@@ -41,6 +41,7 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let settings = Settings {
+            notes: crate::audit::Notes::new(true),
             hostname: "relay.example".parse().unwrap(),
             retry: [1, 5, 15, 60].map(|minutes| Duration::from_secs(minutes * 60)).to_vec(),
             expire: Duration::from_secs(5 * 86_400),
@@ -209,7 +210,7 @@ impl World {
         }
         self.accepted += envelope.recipients.len() as u64;
         let content = NewContent::Memory(Bytes::from_static(CONTENT));
-        self.shelf.accept(NewMessage { mid, envelope, legs, content });
+        self.shelf.accept(NewMessage { mid, envelope, legs, content, note: Vec::new() });
         mid
     }
 
