@@ -140,6 +140,7 @@ async fn serve(
         configuration: shown(origin),
         queue: queue.clone(),
         control: scheduler.control(),
+        table: table.clone(),
         trail,
         clock: clock.clone(),
         started,

@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, health, status, trace};
+use super::{ErrorBody, Fault, Gate, Shared, explain, health, status, trace};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -33,7 +33,12 @@ struct Whole;
 /// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Whole::openapi();
-    for part in [health::Described::openapi(), status::Described::openapi(), trace::Described::openapi()] {
+    for part in [
+        health::Described::openapi(),
+        status::Described::openapi(),
+        trace::Described::openapi(),
+        explain::Described::openapi(),
+    ] {
         document.merge(part);
     }
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -44,7 +49,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    Router::new().route("/openapi.json", document).merge(status::routes()).merge(trace::routes())
+    Router::new()
+        .route("/openapi.json", document)
+        .merge(status::routes())
+        .merge(trace::routes())
+        .merge(explain::routes())
 }
 
 pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {

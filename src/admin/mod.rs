@@ -9,6 +9,7 @@
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
 mod api;
+mod explain;
 mod fault;
 mod files;
 mod gate;
@@ -43,8 +44,10 @@ use crate::ingress;
 use crate::mail::Timestamp;
 use crate::os::{self, Clock};
 use crate::queue::Queue;
+use crate::routing::Table;
 
 pub use api::document;
+pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
@@ -66,6 +69,7 @@ pub struct Deps {
     pub configuration: String,
     pub queue: Queue,
     pub control: delivery::Control,
+    pub table: Arc<Table>,
     /// The audit trail, where one is kept.
     pub trail: Option<Trail>,
     pub clock: Clock,

@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
-        Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Explain(args) => explain::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Trace(args) => trace::run(&args, config),
