@@ -10,6 +10,7 @@
 
 mod acts;
 mod api;
+mod explain;
 mod fault;
 mod files;
 mod gate;
@@ -51,6 +52,7 @@ use crate::queue::Queue;
 
 pub use acts::{Act, record};
 pub use api::document;
+pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};

@@ -130,7 +130,7 @@ async fn verify(State(deps): State<Shared>, Asked(anchors): Asked<Anchors>) -> R
 }
 
 /// What was acknowledged before is in what is read.
-async fn reading<T: Send + 'static>(
+pub(super) async fn reading<T: Send + 'static>(
     deps: &Shared,
     read: impl FnOnce(Trail) -> Result<T, crate::audit::AuditError> + Send + 'static,
 ) -> Result<T, Fault> {

@@ -183,3 +183,48 @@ fn after_each_kill_9_the_trail_lacks_nothing_and_has_nothing_twice() {
         assert_eq!((count("accepted"), count("routed"), count("delivered")), (1, 1, 1), "{mid}: {words:?}");
     }
 }
+
+/// Why a message went where it went, and what it waits for.
+#[test]
+fn a_message_is_explained_while_it_waits_and_when_it_is_gone() {
+    let mut relay = Setup::new()
+        .queue("retry: [1h]")
+        .route("name: kept, match: {recipient: 'keep@*'}, hold: to be looked at")
+        .route("name: far, match: {recipient: 'far@*'}, deliver: [nowhere]")
+        .route("name: all, deliver: [out]")
+        .provider("name: nowhere, transport: smtp, host: 127.0.0.1, port: 1, tls: none")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let sent = |name: &str| {
+        let to = format!("{name}@customer.example");
+        let queued = relay.send("app@shop.example", &[&to], &marked(1, "app@shop.example", &to, 300));
+        queued.split_whitespace().last().unwrap().trim_end_matches('.').to_owned()
+    };
+    let explain = |mid: &str, args: &[&str]| {
+        let out = waypost(relay.path(), &[&["explain", mid], args].concat());
+        (out.status.success(), String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap())
+    };
+    let (kept, far, gone) = (sent("keep"), sent("far"), sent("bob"));
+    let told = |mid: &str, word: &str| {
+        until_true("it is explained", Duration::from_secs(20), || explain(mid, &[]).1.contains(word));
+        explain(mid, &[]).1
+    };
+    let text = told(&kept, "a person must release it");
+    assert!(text.contains("it is held: to be looked at") && text.contains("takes route 'kept'"), "{text}");
+    let text = told(&far, "it is tried again at");
+    assert!(
+        text.contains("last said: 4.4.1") && text.contains("earlier routes\n    'kept'") && text.contains("routed"),
+        "{text}"
+    );
+    let text = told(&gone, "it is not queued any more");
+    assert!(text.contains("delivered to <bob@customer.example>"), "{text}");
+    let object: Value = serde_json::from_str(&explain(&far, &["--json"]).1).unwrap();
+    assert_eq!(
+        (&object["queued"], &object["waits"][0]["state"], &object["waits"][0]["rounds"]),
+        (&true.into(), &"retry".into(), &1.into())
+    );
+    assert_eq!(object["routed"][0]["revision"], object["revision"]);
+    let (known, text) = explain("01ARZ3NDEKTSV4RRFFQ69G5FAV", &[]);
+    assert!(!known && text.contains("neither the queue nor the audit trail knows"), "{text}");
+    relay.stop(Duration::from_secs(20));
+}
