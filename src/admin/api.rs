@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, health, status};
+use super::{ErrorBody, Fault, Gate, Shared, health, reload, status};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -33,7 +33,7 @@ struct Whole;
 /// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Whole::openapi();
-    for part in [health::Described::openapi(), status::Described::openapi()] {
+    for part in [health::Described::openapi(), status::Described::openapi(), reload::Described::openapi()] {
         document.merge(part);
     }
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -44,7 +44,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    Router::new().route("/openapi.json", document).merge(status::routes())
+    Router::new().route("/openapi.json", document).merge(status::routes()).merge(reload::routes())
 }
 
 pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {

@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod gate;
 mod health;
+mod reload;
 mod status;
 
 use std::io;
@@ -46,6 +47,7 @@ pub use api::document;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
 pub use status::Status;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
@@ -66,6 +68,7 @@ pub struct Deps {
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,
+    pub reloads: Reloads,
 }
 
 pub type Shared = Arc<Deps>;

@@ -6,7 +6,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
-use super::{ErrorBody, Fault, Shared};
+use super::{ErrorBody, Fault, Reload, Shared};
 use crate::mail::Timestamp;
 
 #[derive(OpenApi)]
@@ -27,6 +27,8 @@ pub struct Status {
     pub now: Timestamp,
     pub queue: QueueStatus,
     pub providers: Vec<ProviderStatus>,
+    /// What the last reload came to; null: there was none since the start.
+    pub last_reload: Option<Reload>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -65,5 +67,6 @@ async fn status(State(deps): State<Shared>) -> Result<Json<Status>, Fault> {
         now: deps.clock.wall(),
         queue: QueueStatus { messages: depth.messages, waiting: depth.waiting, held: depth.held },
         providers: providers.collect(),
+        last_reload: deps.reloads.last().map(|last| Reload::clone(&last)),
     }))
 }

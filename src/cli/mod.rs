@@ -6,6 +6,7 @@ mod hash_password;
 mod init;
 mod load;
 mod log;
+mod reload;
 mod remote;
 mod run;
 mod schema;
@@ -38,6 +39,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Reload(reload::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
         Verb::Status(args) => status::run(&args, config),
+        Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),

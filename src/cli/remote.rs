@@ -46,7 +46,7 @@ pub struct Refused {
 impl Remote {
     /// Finds the relay; that it runs is seen when it is asked.
     pub fn find(directory: Option<&Path>) -> anyhow::Result<Self> {
-        let server = load::to_steer(directory)?.server;
+        let server = load::to_steer(directory)?;
         let Some(admin) = &server.admin else {
             bail!("the relay has no admin server: waypost.yaml says `admin: off`");
         };
@@ -84,7 +84,6 @@ impl Remote {
         self.ask(Method::GET, path, None::<&()>)
     }
 
-    #[allow(dead_code, reason = "for verbs that steer")]
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         self.ask(Method::POST, path, Some(body))
     }

@@ -45,9 +45,11 @@ pub struct Server {
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,
     pub clients: ClientLimits,
+    /// Changed files of the configuration are taken up by themselves.
+    pub watch: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
@@ -85,7 +87,7 @@ pub enum ListenerProtocol {
 }
 
 /// A network that may relay, and what it may send as (empty: anything).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     pub network: IpNet,
     pub senders: Vec<AddressPattern>,
@@ -106,7 +108,7 @@ pub enum Authentication {
 }
 
 /// A certificate, and where the configuration names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerCertificate {
     pub files: TlsFiles,
     pub certificate_place: Place,
@@ -114,13 +116,13 @@ pub struct ServerCertificate {
 }
 
 /// PEM files, resolved against the configuration directory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
     /// `None`: it signs in elsewhere, and the entry says what it may send as.
@@ -133,7 +135,7 @@ pub struct User {
 }
 
 /// An LDAP server that knows users: who can bind there signs in here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     /// `ldap://` or `ldaps://`, with a host and perhaps a port.
     pub url: String,
@@ -153,7 +155,7 @@ pub struct Directory {
 }
 
 /// How a user's DN is known. `{user}` stands for the name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     Template(String),
     Search { base: String, filter: String, bind: Option<(String, Secret)> },
@@ -187,7 +189,7 @@ impl Default for LoginLimits {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     pub path: PathBuf,
     pub retry: Vec<Duration>,
@@ -203,7 +205,7 @@ pub struct QueueSettings {
 }
 
 /// The folder whose files are sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pickup {
     pub path: PathBuf,
     /// Where files go that cannot be sent.
@@ -216,7 +218,7 @@ impl Pickup {
     pub const LISTENER: &str = "pickup";
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// `None`: text on a terminal, JSON otherwise.
     pub format: Option<LogFormat>,
@@ -264,13 +266,13 @@ pub struct Place {
 }
 
 /// One key of a `match`: negated by `not`, and then the OR of its values.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub negated: bool,
     pub test: Test,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Sender(Vec<AddressPattern>),
     SenderDomain(Vec<DomainPattern>),
@@ -299,7 +301,7 @@ pub enum SizeOrder {
     GreaterOrEqual,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Tiers in order; each a set of providers with weights.
     Deliver(Vec<Tier>),
@@ -311,10 +313,10 @@ pub enum Action {
 }
 
 /// Providers that share traffic by weight; each covers for the others. Never empty, no weight is 0.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier(pub Vec<(ProviderName, u32)>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// 4yz or 5yz.
     pub code: u16,
@@ -426,7 +428,7 @@ pub struct Timeouts {
     pub content: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     Mx(MxSettings),
     Smtp(SmtpSettings),
@@ -437,7 +439,7 @@ pub enum Transport {
     Maildir(MaildirSettings),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MxSettings {
     pub tls: MxTls,
     pub port: u16,
@@ -456,7 +458,7 @@ pub enum MxTls {
     Verify,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmtpSettings {
     pub host: String,
     pub port: u16,
@@ -468,7 +470,7 @@ pub struct SmtpSettings {
     pub flavor: Option<Flavor>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LmtpSettings {
     pub way: LmtpWay,
     /// `None` with a socket.
@@ -478,7 +480,7 @@ pub struct LmtpSettings {
     pub source: Option<IpAddr>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LmtpWay {
     Host { host: String, port: u16 },
     Socket(PathBuf),
@@ -494,7 +496,7 @@ pub enum SmtpTls {
     Implicit,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub username: String,
     pub password: Secret,
@@ -507,21 +509,21 @@ pub enum Flavor {
     Ses,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendGridSettings {
     pub api_key: Secret,
     /// Scheme and host, from `region` or `endpoint`, without a final slash.
     pub endpoint: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailgunSettings {
     pub api_key: Secret,
     pub endpoint: String,
     pub domain: Domain,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SesSettings {
     pub region: String,
     /// `None`: the region's own.
@@ -531,13 +533,13 @@ pub struct SesSettings {
     pub configuration_set: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SesCredentials {
     pub access_key_id: String,
     pub secret_access_key: Secret,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaildirSettings {
     pub path: PathBuf,
 }

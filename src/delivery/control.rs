@@ -4,6 +4,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use super::backlog::Backlog;
+use super::change::Change;
 use super::scheduler::Scheduler;
 use super::snapshot::Snapshot;
 
@@ -20,9 +21,9 @@ pub struct Control(mpsc::Sender<Request>);
 pub struct Stopped;
 
 /// One thing that is asked.
-#[derive(Debug)]
 pub(super) enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
+    Change(Box<Change>, oneshot::Sender<()>),
 }
 
 pub(super) type Requests = mpsc::Receiver<Request>;
@@ -38,6 +39,12 @@ impl Control {
         self.ask(Request::Snapshot).await
     }
 
+    /// Has delivery go by a changed configuration. From its return on, whatever is claimed from the queue is routed by it.
+    /// Dropped after the send, the change takes place.
+    pub async fn change(&self, change: Change) -> Result<(), Stopped> {
+        self.ask(|answer| Request::Change(Box::new(change), answer)).await
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.0.send(request(answer)).await.map_err(|_| Stopped)?;
@@ -51,6 +58,10 @@ impl<Q: Backlog> Scheduler<Q> {
         match request {
             // Whoever asked may have gone.
             Request::Snapshot(answer) => drop(answer.send(self.snapshot(now))),
+            Request::Change(change, answer) => {
+                self.change(*change, now);
+                let _ = answer.send(());
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
@@ -15,7 +16,9 @@ use super::span::after;
 use super::status::Meter;
 use crate::bounce::{self, Kind};
 use crate::config::{Action, Rejection, Route};
-use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
+use crate::mail::{
+    Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, RouteName, Severity, Timestamp,
+};
 use crate::os::Clock;
 use crate::queue::{
     Claim, Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Passed, PassedWhy, QueueError, Settled,
@@ -25,11 +28,17 @@ use crate::routing::{Decision, Facts, Table};
 /// What all of delivery shares.
 pub struct Desk<Q> {
     pub queue: Q,
-    pub table: Arc<Table>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
-    pub settings: Settings,
     pub meter: Arc<Meter>,
+    pub rules: ArcSwap<Rules>,
+}
+
+/// What delivery goes by; replaced as a whole when the configuration changes.
+#[derive(Debug)]
+pub struct Rules {
+    pub table: Arc<Table>,
+    pub settings: Settings,
 }
 
 /// A window of a lane, routed.
@@ -41,6 +50,8 @@ pub struct Window {
     pub next_due: Option<Timestamp>,
     /// Something could not be read: the lane rests a while.
     pub troubled: bool,
+    /// What the legs were routed by.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// The lane of a recipient whom a route delivers.
@@ -57,7 +68,7 @@ enum Way {
     Bounce(Diagnosis),
 }
 
-impl<Q: Backlog> Desk<Q> {
+impl Rules {
     pub fn expires_at(&self, route: Option<&Route>, envelope: &Envelope) -> Timestamp {
         after(envelope.accepted_at, self.expire(route))
     }
@@ -66,13 +77,25 @@ impl<Q: Backlog> Desk<Q> {
         route.and_then(|route| route.expire).unwrap_or(self.settings.expire)
     }
 
+    pub fn route_named(&self, name: &RouteName) -> Option<&Route> {
+        self.table.route_named(name).map(AsRef::as_ref)
+    }
+}
+
+impl<Q: Backlog> Desk<Q> {
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
     /// Claims what is due in a lane and routes each recipient anew: the table may have changed since.
     pub async fn read(&self, lane: &Lane, most: usize) -> Result<Window, QueueError> {
         let claimed = self.queue.claim(lane, self.clock.now(), most).await?;
-        let mut window = Window { next_due: claimed.next_due, ..Window::default() };
+        // Behind the claim: what a door has taken by a new table is never routed by an older one.
+        let rules = self.rules();
+        let mut window = Window { next_due: claimed.next_due, rules: Some(rules.clone()), ..Window::default() };
         for claim in claimed.claims {
             let (mid, number) = (claim.mid, claim.number);
-            match self.route(claim).await {
+            match self.route(claim, &rules).await {
                 Ok((leg, leaving)) => {
                     window.legs.extend(leg);
                     window.leaving.extend(leaving);
@@ -87,7 +110,7 @@ impl<Q: Backlog> Desk<Q> {
         Ok(window)
     }
 
-    async fn route(&self, claim: Claim) -> Result<(Option<Pending>, Option<Draft>), QueueError> {
+    async fn route(&self, claim: Claim, rules: &Rules) -> Result<(Option<Pending>, Option<Draft>), QueueError> {
         let Claim { mid, number, mut leg, envelope } = claim;
         let now = self.clock.now();
         let recipients = std::mem::take(&mut leg.recipients);
@@ -105,7 +128,7 @@ impl<Q: Backlog> Desk<Q> {
         let (mut stays, mut stay) = (None, Vec::new());
         for recipient in recipients {
             let index = recipient.index;
-            match self.way(mid, &envelope, index, &mut header).await? {
+            match self.way(rules, (mid, &envelope, index), &mut header).await? {
                 Way::Deliver(route, lane) if lane == leg.lane => {
                     stays = Some(route);
                     stay.push(recipient);
@@ -130,7 +153,7 @@ impl<Q: Backlog> Desk<Q> {
         }
         let leaves = !draft.recipients.is_empty();
         let pending = stays.map(|route| {
-            let expires_at = self.expires_at(Some(&route), &envelope);
+            let expires_at = rules.expires_at(Some(&route), &envelope);
             Pending { mid, number, envelope, route, leg, left: stay, started: leaves, expires_at }
         });
         // A leg without recipients is none; it is settled all the same, so that it goes away.
@@ -140,9 +163,8 @@ impl<Q: Backlog> Desk<Q> {
 
     async fn way(
         &self,
-        mid: Mid,
-        envelope: &Envelope,
-        index: u32,
+        rules: &Rules,
+        (mid, envelope, index): (Mid, &Envelope, u32),
         header: &mut Option<HeaderSection>,
     ) -> Result<Way, QueueError> {
         let Some(recipient) = envelope.recipients.get(index as usize) else {
@@ -150,16 +172,16 @@ impl<Q: Backlog> Desk<Q> {
             return Ok(Way::Discard);
         };
         let address = &recipient.address;
-        let mut decision = self.table.route(&facts(envelope, address, header.as_ref()));
+        let mut decision = rules.table.route(&facts(envelope, address, header.as_ref()));
         if matches!(decision, Decision::Undecided) && header.is_none() {
             let octets = self.queue.content(mid, envelope).header().await?;
             *header = Some(HeaderSection::new(octets));
-            decision = self.table.route(&facts(envelope, address, header.as_ref()));
+            decision = rules.table.route(&facts(envelope, address, header.as_ref()));
         }
         Ok(match decision {
             Decision::Route(route) => match &route.action {
                 Action::Deliver(_) => {
-                    let lane = lane(&self.table, &route, address);
+                    let lane = lane(&rules.table, &route, address);
                     Way::Deliver(route, lane)
                 }
                 Action::Hold { reason } => {
@@ -219,20 +241,21 @@ impl<Q: Backlog> Desk<Q> {
         let original = self.beginning(draft, bounce::octets_wanted(kind, &draft.envelope)).await;
         let now = self.clock.now();
         let mid = self.mids.next(now, rand::random());
-        let by = bounce::By { hostname: self.settings.hostname.as_str(), now, mid };
+        let rules = self.rules();
+        let by = bounce::By { hostname: rules.settings.hostname.as_str(), now, mid };
         let report = bounce::report(kind, draft.mid, &draft.envelope, &told, &original, &by)?;
         let address = &report.envelope.recipients.first()?.address;
         let header_size = (report.envelope.header_size as usize).min(report.content.len());
         let header = HeaderSection::new(report.content.slice(..header_size));
         // Routed as all mail is, so that an operator decides where reports go.
-        let leg = match self.table.route(&facts(&report.envelope, address, Some(&header))) {
+        let leg = match rules.table.route(&facts(&report.envelope, address, Some(&header))) {
             Decision::Route(route) => {
                 let state = match &route.action {
                     Action::Deliver(_) => Some(LegState::Waiting),
                     Action::Hold { reason } => Some(LegState::Held { reason: reason.clone() }),
                     Action::Discard | Action::Reject(_) => None,
                 };
-                state.map(|state| fresh_leg(lane(&self.table, &route, address), state, now))
+                state.map(|state| fresh_leg(lane(&rules.table, &route, address), state, now))
             }
             Decision::NoRoute | Decision::Undecided => None,
         };

@@ -25,7 +25,7 @@ pub struct ProviderSnapshot {
 
 impl<Q: Backlog> Scheduler<Q> {
     pub(super) fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let stations = self.desk.table.providers().filter_map(|settings| self.stations.get(&settings.name));
+        let stations = self.rules.table.providers().filter_map(|settings| self.stations.get(&settings.name));
         let providers = stations.map(|station| {
             let name = station.settings.name.clone();
             ProviderSnapshot {

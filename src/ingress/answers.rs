@@ -25,7 +25,21 @@ pub(super) struct Who<'a> {
     pub reverse_path: Option<&'a Address>,
 }
 
+/// The user was taken away, or has another password now.
+pub(super) fn estranged(door: &Door, who: Who<'_>) -> Answer {
+    refuse(door, who, None, refusal(421, 7, 0, "Your login has changed here: connect anew and sign in"))
+}
+
 pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
+    // Since it came, it may have been denied.
+    if door.networks.denies(who.client) {
+        return refuse(
+            door,
+            who,
+            None,
+            refusal(421, 7, 1, "Access denied: no mail is taken from your address any more"),
+        );
+    }
     if let Some(senders) = senders(door, who.client, who.user)
         && !senders.take(who.reverse_path)
     {

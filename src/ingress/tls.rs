@@ -112,14 +112,23 @@ pub struct Certificates {
 impl Certificates {
     /// Reads all files. Blocking.
     pub fn load(server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
+        Self::of_listeners(server, admin.map(Arc::new), now)
+    }
+
+    /// Those of a changed configuration, all read anew. The admin server, which stays as it is, keeps its own. Blocking.
+    pub fn renewed(&self, server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        Self::of_listeners(server, self.admin.clone(), now)
+    }
+
+    fn of_listeners(server: &Server, admin: Option<Arc<Store>>, now: Timestamp) -> Result<Self, TlsError> {
         let mut own = HashMap::new();
         for listener in &server.listeners {
             if let Some(certificate) = &listener.certificate {
                 own.insert(listener.name.clone(), Arc::new(Store::load(vec![certificate.files.clone()], now)?));
             }
         }
-        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
-        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
         let needs_common = |listener: &Listener| listener.tls != ListenerTls::None && listener.certificate.is_none();
         let common = if !server.tls.is_empty() {
             let files = server.tls.iter().map(|certificate| certificate.files.clone()).collect();
@@ -129,7 +138,7 @@ impl Certificates {
         } else {
             None
         };
-        Ok(Self { common: common.map(Arc::new), own, admin: admin.map(Arc::new) })
+        Ok(Self { common: common.map(Arc::new), own, admin })
     }
 
     /// What the listener's handshakes are made of; `None` where it has no TLS. Blocking.
@@ -151,9 +160,12 @@ impl Certificates {
     }
 
     /// Looks after the files until the token is cancelled: what has changed is read anew.
-    pub async fn watch(self, clock: Clock, token: CancellationToken) {
-        let stores: Arc<Vec<Arc<Store>>> =
-            Arc::new(self.common.into_iter().chain(self.own.into_values()).chain(self.admin).collect());
+    pub fn watch(&self, clock: Clock, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let stores = self.common.iter().chain(self.own.values()).chain(&self.admin).cloned().collect();
+        Self::watch_all(Arc::new(stores), clock, token)
+    }
+
+    async fn watch_all(stores: Arc<Vec<Arc<Store>>>, clock: Clock, token: CancellationToken) {
         if stores.is_empty() {
             return;
         }

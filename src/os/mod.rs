@@ -13,6 +13,6 @@ pub use file::{
     open_plain, open_private, punch, read_at, sync_folder,
 };
 pub use host::{hostname, username};
-pub use signal::StopRequests;
+pub use signal::{ReloadRequests, StopRequests};
 pub use socket::{passed_sockets, reuse_address};
 pub use stamp::{FileStamp, mode_for_others, stamp};

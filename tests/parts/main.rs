@@ -23,6 +23,7 @@ mod pickup;
 mod postfix;
 mod rates;
 mod relaying;
+mod reload;
 mod send;
 mod shutdown;
 mod smuggling;

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -45,7 +46,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// The folder at work.
 pub struct Pickup {
-    deps: Arc<Deps>,
+    deps: Arc<ArcSwap<Deps>>,
     settings: Arc<config::Pickup>,
     watch: Watch,
     /// Keeps other relays out.
@@ -63,7 +64,13 @@ enum Trouble {
 
 impl Pickup {
     pub fn new(deps: Arc<Deps>, settings: config::Pickup) -> Self {
+        let deps = Arc::new(ArcSwap::new(deps));
         Self { deps, settings: Arc::new(settings), watch: Watch::default(), lock: None, trouble: None, warned: false }
+    }
+
+    /// What it works with; from the next look on, what was put in its place.
+    pub fn deps(&self) -> Arc<ArcSwap<Deps>> {
+        self.deps.clone()
     }
 
     /// Removes what a crash left and the queue has. To be done before anything is delivered from the queue: of what is
@@ -78,7 +85,7 @@ impl Pickup {
             && let Ok(found) = blocking(move || scan(&path)).await
         {
             for (name, _) in found.into_iter().filter(|(name, _)| is_taken(name)) {
-                send::drop_queued(&self.deps, &self.settings, &name).await;
+                send::drop_queued(&self.deps.load_full(), &self.settings, &name).await;
             }
         }
     }
@@ -139,7 +146,7 @@ impl Pickup {
             if token.is_cancelled() || pause > POLL {
                 break;
             }
-            let (deps, settings, token) = (Arc::clone(&self.deps), Arc::clone(&self.settings), token.clone());
+            let (deps, settings, token) = (self.deps.load_full(), Arc::clone(&self.settings), token.clone());
             sending.spawn(async move {
                 let done = send(&deps, &settings, &ready, &token).await;
                 drop(permit);
