@@ -1,6 +1,7 @@
 //! The command line: one file a verb.
 
 mod check;
+mod diff;
 mod explain;
 mod hash_password;
 mod init;
@@ -37,6 +38,7 @@ enum Verb {
     Run,
     Init(init::Args),
     Check(check::Args),
+    Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
     Reload(reload::Args),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
         Verb::Status(args) => status::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),
