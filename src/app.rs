@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -45,7 +46,11 @@ pub enum Ended {
 }
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(mut config: Config, origin: Origin, watched: Watched) -> anyhow::Result<Ended> {
+pub fn run(
+    mut config: Config,
+    (origin, watched): (Origin, Watched),
+    lost_lines: admin::LostLines,
+) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passed = os::passed_sockets()
@@ -63,7 +68,7 @@ pub fn run(mut config: Config, origin: Origin, watched: Watched) -> anyhow::Resu
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, (origin, watched), queue.clone(), passed));
+    let served = runtime.block_on(serve(config, (origin, watched), lost_lines, queue.clone(), passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -92,6 +97,7 @@ fn bound_connections(server: &mut Server, open_files: Option<u64>) {
 async fn serve(
     config: Config,
     (origin, watched): (Origin, Watched),
+    lost_lines: admin::LostLines,
     queue: Queue,
     mut passed: Vec<TcpListener>,
 ) -> anyhow::Result<Ended> {
@@ -105,6 +111,8 @@ async fn serve(
     let started = clock.wall();
 
     let limits = Arc::new(ingress::Limits::new(server));
+    let counts = Arc::new(ingress::Counts::expecting(&server.listeners));
+    let listeners: Vec<_> = server.listeners.iter().map(admin::ListenerFacts::from).collect();
     let certificates = ingress::Certificates::load(server, clock.wall())?;
     let mut bound = Vec::with_capacity(server.listeners.len());
     for listener in &server.listeners {
@@ -129,9 +137,14 @@ async fn serve(
         configuration: shown(&origin),
         queue: queue.clone(),
         control: scheduler.control(),
+        meter: scheduler.meter(),
+        listeners: ArcSwap::from_pointee(listeners),
+        counts: counts.clone(),
+        limits: ArcSwap::new(limits.clone()),
+        lost_lines,
         clock: clock.clone(),
         started,
-        reloads: reloads.clone(),
+        reloads,
     });
     let deps = Arc::new(ingress::Deps {
         hostname: server.hostname.clone(),
@@ -141,20 +154,20 @@ async fn serve(
         clock,
         mids,
         limits,
+        counts,
         grace: server.shutdown_grace,
     });
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let stop_admin = CancellationToken::new();
-    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps.clone(), stop_admin.clone())));
     let sessions = TaskTracker::new();
     let mut pickup = server.pickup.clone().map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
     }
-    let control = scheduler.control();
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
-    let parts = live::Parts { config, origin, watched, transports, deps, control, certificates, reloads };
+    let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps };
     let mut live = live::Live::new(parts, sessions.clone(), stop_doors.clone());
     live.open(bound, pickup);
     let living = tokio::spawn(live.run(reload_requests, asked, stop_doors.clone()));

@@ -14,4 +14,5 @@ pub mod routing; // the table, matching, explanation: pure
 pub mod smtp; // commands, replies, session machines of both sides: pure
 pub mod config; // YAML with places, typed configuration, check, schema
 pub mod mail; // address, envelope, message id, header reading, trace fields: pure
+pub mod metrics; // counters, gauges, spreads
 pub mod os; // what differs between systems; the clock

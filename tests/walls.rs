@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Top floor first. A module uses its own floor and those below it.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "cli",
     "app",
     "admin",
@@ -20,6 +20,7 @@ const FLOORS: [&str; 14] = [
     "smtp",
     "config",
     "mail",
+    "metrics",
     "os",
 ];
 

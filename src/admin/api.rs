@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, health, reload, status};
+use super::{ErrorBody, Fault, Gate, Shared, health, metrics, providers, reload, status};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -33,7 +33,13 @@ struct Whole;
 /// The OpenAPI document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Whole::openapi();
-    for part in [health::Described::openapi(), status::Described::openapi(), reload::Described::openapi()] {
+    for part in [
+        health::Described::openapi(),
+        metrics::Described::openapi(),
+        status::Described::openapi(),
+        providers::Described::openapi(),
+        reload::Described::openapi(),
+    ] {
         document.merge(part);
     }
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -44,7 +50,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    Router::new().route("/openapi.json", document).merge(status::routes()).merge(reload::routes())
+    Router::new()
+        .route("/openapi.json", document)
+        .merge(status::routes())
+        .merge(providers::routes())
+        .merge(reload::routes())
 }
 
 pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {
@@ -52,6 +62,7 @@ pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {
     Router::new()
         .nest("/api/v1", operators)
         .merge(health::routes())
+        .merge(metrics::routes(&gate))
         .fallback(|| async { Fault::not_found("there is nothing here; /api/v1/openapi.json says what there is") })
         .method_not_allowed_fallback(|| async {
             let text = "this is asked for in another way; /api/v1/openapi.json says how";

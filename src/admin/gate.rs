@@ -47,6 +47,10 @@ impl Gate {
         Self { token, loopback }
     }
 
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+
     /// Whether it is the token; the time that takes does not tell how much of it is right.
     pub fn fits(&self, token: &str) -> bool {
         verify_slices_are_equal(self.token.expose().as_bytes(), token.as_bytes()).is_ok()

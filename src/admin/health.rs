@@ -43,8 +43,26 @@ async fn alive() -> Json<Alive> {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
 )]
 async fn ready(State(deps): State<Shared>) -> (StatusCode, Json<Readiness>) {
-    let reasons: Vec<String> = deps.queue.admits(0).err().map(|error| error.to_string()).into_iter().collect();
+    let reasons = reasons(&deps);
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, reasons }))
+}
+
+/// Why new mail is not taken everywhere; nothing: it is.
+pub(super) fn reasons(deps: &Shared) -> Vec<String> {
+    let mut reasons = Vec::new();
+    // The queue says so where it cannot write, where its disk is full, and where one of its marks is reached.
+    if let Err(error) = deps.queue.admits(0) {
+        reasons.push(error.to_string());
+    }
+    for listener in deps.listeners.load().iter() {
+        if deps.counts.listeners.of(&listener.name).up.get() == 0 {
+            reasons.push(format!("listener '{}' does not listen at {}", listener.name, listener.address));
+        }
+    }
+    if deps.memory_is_full() {
+        reasons.push("content on its way in takes all of `max_content_memory`".to_owned());
+    }
+    reasons
 }

@@ -8,11 +8,14 @@
 //! - a request is bounded: connections, size, time;
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
+mod acts;
 mod api;
 mod fault;
 mod files;
 mod gate;
 mod health;
+mod metrics;
+mod providers;
 mod reload;
 mod status;
 
@@ -22,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -36,19 +40,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::config::{Admin, Secret};
+use crate::config::{Admin, Listener, ListenerTls, Secret};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::Timestamp;
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 
+pub use acts::{Act, record};
 pub use api::document;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use providers::OrderBody;
 pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
-pub use status::Status;
+pub use status::*;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;
@@ -65,6 +71,13 @@ pub struct Deps {
     pub configuration: String,
     pub queue: Queue,
     pub control: delivery::Control,
+    pub meter: Arc<delivery::Meter>,
+    /// Of the configuration in force.
+    pub listeners: ArcSwap<Vec<ListenerFacts>>,
+    pub counts: Arc<ingress::Counts>,
+    pub limits: ArcSwap<ingress::Limits>,
+    /// Lines that the log has lost since the start.
+    pub lost_lines: LostLines,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,
@@ -72,6 +85,38 @@ pub struct Deps {
 }
 
 pub type Shared = Arc<Deps>;
+pub type LostLines = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A listener, as the configuration has it.
+#[derive(Debug, Clone)]
+pub struct ListenerFacts {
+    pub name: String,
+    pub address: SocketAddr,
+    /// `none`, `starttls`, `implicit`.
+    pub tls: &'static str,
+    pub max_connections: usize,
+}
+
+impl From<&Listener> for ListenerFacts {
+    fn from(listener: &Listener) -> Self {
+        Self {
+            name: listener.name.clone(),
+            address: listener.address,
+            tls: match listener.tls {
+                ListenerTls::None => "none",
+                ListenerTls::StartTls => "starttls",
+                ListenerTls::Implicit => "implicit",
+            },
+            max_connections: listener.max_connections,
+        }
+    }
+}
+
+impl Deps {
+    fn memory_is_full(&self) -> bool {
+        !self.limits.load().has_memory()
+    }
+}
 
 /// Why the admin server cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -21,9 +21,9 @@ use tracing::{error, info, warn};
 use super::configuration::{self, Checked, Noting};
 use super::watch::{LOOK, Watched};
 use super::ways::{self, Transports};
-use crate::admin::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
+use crate::admin::{self, ListenerFacts, Reload, ReloadChange, ReloadProblem, ReloadRequest};
 use crate::config::{self, Config, Listener, Origin, Problem, Severity, Sources};
-use crate::delivery::{self, Control};
+use crate::delivery;
 use crate::ingress::{self, Bound, Certificates, Deps, Doorway};
 use crate::os::{self, ReloadRequests};
 use crate::routing::Table;
@@ -39,9 +39,8 @@ pub struct Parts {
     pub watched: Watched,
     pub transports: Transports,
     pub deps: Arc<Deps>,
-    pub control: Control,
     pub certificates: Certificates,
-    pub reloads: Reloads,
+    pub admin: admin::Shared,
 }
 
 /// See above.
@@ -181,7 +180,7 @@ impl Live {
             Ok(checked) => self.change(by, checked).await,
             Err(problem) => self.refused(by, vec![problem], &Sources::new("")),
         };
-        self.parts.reloads.ended(told.clone());
+        self.parts.admin.reloads.ended(told.clone());
         told
     }
 
@@ -282,6 +281,7 @@ impl Live {
                 clock: deps.clock.clone(),
                 mids: deps.mids.clone(),
                 limits: Arc::new(deps.limits.renewed(server)),
+                counts: deps.counts.clone(),
                 grace: server.shutdown_grace,
             });
             let settings = delivery::Settings::from(server);
@@ -328,7 +328,7 @@ impl Live {
     /// Nothing of this can fail, but for a relay that is about to stop.
     async fn switch(&mut self, ready: Ready) -> Result<(), delivery::Stopped> {
         let Ready { config, transports, certificates, deps, change, doors } = ready;
-        self.parts.control.change(change).await?;
+        self.parts.admin.control.change(change).await?;
         let marks = &config.server.queue;
         deps.queue.set_marks(marks.min_free, marks.max_messages, marks.max_size);
         self.parts.deps = deps.clone();
@@ -351,6 +351,9 @@ impl Live {
             info!(listener = gone.name, address = %gone.address, "a listener is closed; its sessions end in order");
             gone.stop.cancel();
         }
+        let facts: Vec<_> = config.server.listeners.iter().map(ListenerFacts::from).collect();
+        self.parts.admin.listeners.store(Arc::new(facts));
+        self.parts.admin.limits.store(deps.limits.clone());
         self.watch_certificates();
         self.change_pickup(&config, deps);
         self.parts.config = config;

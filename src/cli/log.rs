@@ -22,7 +22,19 @@ const OCTETS: usize = 64 * 1024;
 const PACE: Duration = Duration::from_millis(5);
 
 /// The lines that wait are written when this is dropped.
-pub struct Log(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
+pub struct Log {
+    lost: ErrorCounter,
+    #[expect(dead_code, reason = "held for its drop")]
+    guard: WorkerGuard,
+}
+
+impl Log {
+    /// Counts lines that found no room.
+    pub fn lost_lines(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        let lost = self.lost.clone();
+        Arc::new(move || lost.dropped_lines() as u64)
+    }
+}
 
 /// Installs the log for the whole process.
 pub fn install(settings: &LogSettings) -> anyhow::Result<Log> {
@@ -36,13 +48,14 @@ pub fn install(settings: &LogSettings) -> anyhow::Result<Log> {
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).thread_name("log").finish(gathered);
     // Set once, here.
     let _ = lost.set(lines.error_counter());
+    let counter = lines.error_counter();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let installed = match format {
         LogFormat::Text => log.with_ansi(terminal).with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
-    Ok(Log(guard))
+    Ok(Log { lost: counter, guard })
 }
 
 /// Lines that wait for their write. The thread behind it calls `flush` when no more wait in line.

@@ -7,6 +7,7 @@ mod hash_password;
 mod init;
 mod load;
 mod log;
+mod provider;
 mod reload;
 mod remote;
 mod run;
@@ -41,6 +42,7 @@ enum Verb {
     Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Provider(provider::Args),
     Reload(reload::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Diff(args) => diff::run(&args),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),

@@ -11,8 +11,8 @@ use crate::config;
 pub fn run(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let origin = config::locate(directory);
     let (config, watched) = load::to_run(&origin)?;
-    let _log = log::install(&config.server.log)?;
-    Ok(match app::run(config, origin, watched)? {
+    let log = log::install(&config.server.log)?;
+    Ok(match app::run(config, (origin, watched), log.lost_lines())? {
         app::Ended::InOrder => ExitCode::SUCCESS,
         app::Ended::AtOnce => ExitCode::FAILURE,
     })

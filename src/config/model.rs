@@ -439,6 +439,21 @@ pub enum Transport {
     Maildir(MaildirSettings),
 }
 
+impl Transport {
+    /// The word of the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mx(_) => "mx",
+            Self::Smtp(_) => "smtp",
+            Self::Lmtp(_) => "lmtp",
+            Self::SendGrid(_) => "sendgrid",
+            Self::Mailgun(_) => "mailgun",
+            Self::Ses(_) => "ses",
+            Self::Maildir(_) => "maildir",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MxSettings {
     pub tls: MxTls,

@@ -14,7 +14,7 @@ use super::pending::Pending;
 use crate::config::{Provider, Route};
 use crate::mail::{Diagnosis, EnhancedStatus, Severity};
 use crate::queue::{Lane, LegRecipient};
-use crate::transport::{Attempt, Outcome, Progress, Transport};
+use crate::transport::{Attempt, Outcome, Progress, Transport, Trouble, TroubleKind};
 
 /// An attempt under way, as the scheduler knows it.
 pub struct Flight {
@@ -39,6 +39,13 @@ pub struct Ended {
 /// The task of an attempt.
 pub async fn run(transport: Arc<dyn Transport>, attempt: Attempt) -> Vec<Outcome> {
     transport.attempt(&attempt).await
+}
+
+/// An attempt that is not made: what it comes to while an outage is played.
+pub async fn drilled(recipients: usize, reason: String) -> Vec<Outcome> {
+    let text = if reason.is_empty() { "a drill: no attempt is made".to_owned() } else { format!("a drill: {reason}") };
+    let diagnosis = Diagnosis::local(EnhancedStatus::new(Severity::Transient, 4, 1), text);
+    vec![Outcome::Unavailable(Trouble { kind: TroubleKind::Connection, diagnosis }); recipients]
 }
 
 impl Flight {

@@ -27,6 +27,12 @@ pub trait Backlog: Clone + Send + Sync + 'static {
         before: Timestamp,
         most: usize,
     ) -> impl Future<Output = Result<Vec<Claim>, QueueError>> + Send;
+    fn keep(
+        &self,
+        name: String,
+        record: Vec<u8>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static + use<Self>;
+    fn kept(&self, prefix: &'static str) -> impl Future<Output = Result<Vec<(String, Vec<u8>)>, QueueError>> + Send;
     fn counters(&self) -> impl Future<Output = Result<HashMap<String, Counter>, QueueError>> + Send;
     fn content(&self, mid: Mid, envelope: &Envelope) -> Content;
 }
@@ -52,6 +58,16 @@ impl Backlog for Queue {
     }
     async fn walk(&self, after: Option<(Mid, u32)>, before: Timestamp, most: usize) -> Result<Vec<Claim>, QueueError> {
         Self::walk(self, after, before, most).await
+    }
+    fn keep(
+        &self,
+        name: String,
+        record: Vec<u8>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static + use<> {
+        Self::keep(self, name, record)
+    }
+    async fn kept(&self, prefix: &'static str) -> Result<Vec<(String, Vec<u8>)>, QueueError> {
+        Self::kept(self, prefix).await
     }
     async fn counters(&self) -> Result<HashMap<String, Counter>, QueueError> {
         Self::counters(self).await

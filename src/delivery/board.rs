@@ -345,6 +345,15 @@ impl Board {
         self.stir(gate);
     }
 
+    /// Lets go on whoever waits for the health of a provider, at whatever destination.
+    pub fn wake_provider(&mut self, provider: &ProviderName) {
+        let of_it = |gate: &&Gate| matches!(gate, Gate::Health(patient) if patient.provider == *provider);
+        let gates: Vec<Gate> = self.gates.keys().filter(of_it).cloned().collect();
+        for gate in gates {
+            self.wake_all(&gate);
+        }
+    }
+
     /// The gate may be open now.
     pub fn stir(&mut self, gate: &Gate) {
         let Some(crowd) = self.gates.get(gate) else { return };

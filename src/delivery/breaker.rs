@@ -99,6 +99,22 @@ pub enum Change {
 pub struct Breaker {
     settings: BreakerSettings,
     state: State,
+    /// When it opened and has not closed since, whatever probes said.
+    out_since: Option<Timestamp>,
+}
+
+/// What a breaker shows to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Closed,
+    Open {
+        since: Timestamp,
+        probe_at: Timestamp,
+    },
+    /// The probe is under way.
+    HalfOpen {
+        since: Timestamp,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -146,7 +162,7 @@ fn sound(settings: BreakerSettings) -> BreakerSettings {
 
 impl Breaker {
     pub fn new(settings: BreakerSettings) -> Self {
-        Self { settings: sound(settings), state: State::Closed(Record::default()) }
+        Self { settings: sound(settings), state: State::Closed(Record::default()), out_since: None }
     }
 
     /// Goes on by other settings; a wait that has begun keeps its end.
@@ -172,6 +188,23 @@ impl Breaker {
         }
     }
 
+    pub fn shown(&self, now: Timestamp) -> Shown {
+        match &self.state {
+            State::Closed(_) => Shown::Closed,
+            State::Open { since, until, .. } => {
+                Shown::Open { since: self.out_since.unwrap_or(*since), probe_at: *until }
+            }
+            State::Probing { .. } => Shown::HalfOpen { since: self.out_since.unwrap_or(now) },
+        }
+    }
+
+    /// Somebody knows better: the next attempt probes.
+    pub fn probe_at_once(&mut self, now: Timestamp) {
+        if let State::Open { until, .. } = &mut self.state {
+            *until = now;
+        }
+    }
+
     /// Takes the sign of an attempt that ended at `now`; `probe`: it was the probe.
     pub fn record(&mut self, sign: Sign, probe: bool, now: Timestamp) -> Option<Change> {
         match &mut self.state {
@@ -187,6 +220,7 @@ impl Breaker {
             State::Probing { wait } if probe => match sign {
                 Sign::Alive => {
                     self.state = State::Closed(Record::default());
+                    self.out_since = None;
                     Some(Change::Closed)
                 }
                 Sign::Out | Sign::OutForSure(_) => {
@@ -224,6 +258,7 @@ impl Breaker {
         let wait = self.settings.probe_after;
         let until = after(now, told.map_or(wait, |span| span.min(LONGEST_OUT)));
         self.state = State::Open { since: now, until, wait };
+        self.out_since = Some(now);
         Change::Opened { until }
     }
 }
@@ -330,6 +365,23 @@ mod tests {
         // The next outage begins anew.
         breaker.record(Sign::OutForSure(None), false, at(now));
         assert_eq!(breaker.admits(at(now)), Admission::OpenUntil(at(now + 15)));
+    }
+
+    #[test]
+    fn what_is_shown_of_an_outage_begins_with_its_first_opening() {
+        let mut breaker = opened();
+        assert_eq!(breaker.shown(at(1)), Shown::Open { since: at(0), probe_at: at(15) });
+        breaker.probing();
+        assert_eq!(breaker.shown(at(15)), Shown::HalfOpen { since: at(0) });
+        breaker.record(Sign::Out, true, at(16));
+        assert_eq!(breaker.shown(at(17)), Shown::Open { since: at(0), probe_at: at(46) });
+        breaker.probe_at_once(at(20));
+        assert_eq!(breaker.admits(at(20)), Admission::Probe);
+        breaker.probing();
+        breaker.record(Sign::Alive, true, at(21));
+        assert_eq!(breaker.shown(at(21)), Shown::Closed);
+        breaker.record(Sign::OutForSure(None), false, at(90));
+        assert_eq!(breaker.shown(at(90)), Shown::Open { since: at(90), probe_at: at(105) });
     }
 
     #[test]

@@ -61,11 +61,13 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn change_stations(&mut self, table: &Table, transports: HashMap<ProviderName, Arc<dyn Transport>>) {
-        let mut before = std::mem::replace(&mut self.stations, stations::of(table, transports));
+        let mut before = std::mem::replace(&mut self.stations, stations::of(table, transports, &self.desk.meter));
         self.most_unwritten = stations::under_way(&self.stations).saturating_add(UNWRITTEN);
         for (name, station) in &mut self.stations {
             let Some(known) = before.remove(name) else { continue };
+            station.lately = known.lately;
             if station.goes_out_as(&known.settings) {
+                station.last_error = known.last_error;
                 self.health.renew(name, &station.settings.breaker);
             } else {
                 self.health.forget(name);

@@ -117,6 +117,7 @@ impl<Q: Backlog> Desk<Q> {
         let mut draft = Draft {
             mid,
             number,
+            route: leg.lane.route.clone(),
             envelope: envelope.clone(),
             recipients: Vec::new(),
             legs: Vec::new(),
@@ -203,6 +204,7 @@ impl<Q: Backlog> Desk<Q> {
         self.meter.add_bounced(draft.told.iter().filter(|told| told.what == What::Failed).count());
         let held = draft.legs.iter().filter(|leg| matches!(leg.state, LegState::Held { .. }));
         self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
+        self.meter.settled(&draft, self.clock.now());
         let notices = self.notices(&draft).await;
         let Draft { mid, number, recipients, legs, counter, .. } = draft;
         let counters = counter.into_iter().collect();

@@ -9,12 +9,14 @@ use super::attempt::{Ended, Flight};
 use super::backlog::Backlog;
 use super::board::Gate;
 use super::breaker::Change;
-use super::health::Patient;
+use super::health::{Patient, worst};
+use super::lately;
 use super::pending::{Draft, Pending, What};
 use super::plan::chain;
 use super::schedule::{Jitter, Schedule};
 use super::scheduler::Scheduler;
 use super::settle::{Case, History, Settlement, settle};
+use super::snapshot::LastError;
 use super::span::until;
 use super::start::gates;
 use crate::config::Transport;
@@ -31,6 +33,7 @@ impl<Q: Backlog> Scheduler<Q> {
         let ended = flight.end(joined);
         flight.log(&ended.outcomes);
         self.desk.meter.ended(&ended.outcomes);
+        self.remember(&flight, &ended.outcomes, now);
         let paused_until = self.record(&flight, &ended, now);
         let reserved = flight.reserved;
         let counter = self.quotas.spend(&flight.patient.provider, reserved, &ended.outcomes, now);
@@ -48,6 +51,22 @@ impl<Q: Backlog> Scheduler<Q> {
         draft.counter = counter;
         draft.last_attempt = Some(now);
         self.write_entered(draft);
+    }
+
+    /// For people: what the provider's attempts came to, and how long they took.
+    fn remember(&mut self, flight: &Flight, outcomes: &[Outcome], now: Timestamp) {
+        let Some(station) = self.stations.get_mut(&flight.patient.provider) else { return };
+        let (kinds, took) = (lately::kinds(outcomes), flight.began.elapsed());
+        station.lately.ended(kinds, took, now);
+        station.meter.ended(kinds, took);
+        if let Some(worst) = worst(outcomes) {
+            station.last_error = Some(LastError {
+                at: now,
+                outcome: worst.name(),
+                text: worst.diagnosis().to_string(),
+                destination: flight.patient.destination.clone(),
+            });
+        }
     }
 
     /// Tells the provider's health. Gives the end of the pause it asked for.

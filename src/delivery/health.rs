@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::breaker::{Admission, Breaker, Change, Sign};
+use super::breaker::{Admission, Breaker, Change, Shown, Sign};
 use super::plan::Standing;
 use super::span::after;
 use crate::config::BreakerSettings;
@@ -48,6 +48,19 @@ struct Entry {
     pause: Option<Pause>,
     /// Attempts allowed at one time while it comes back: 1, 2, 4, … `None`: as many as configured.
     ramp: Option<usize>,
+    /// What was said last that counted against it, and when.
+    cause: Option<(Timestamp, String)>,
+}
+
+/// What is remembered of a patient, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    pub destination: Option<Domain>,
+    pub breaker: Shown,
+    /// It asked for a pause up to then.
+    pub paused_until: Option<Timestamp>,
+    /// What was said last that counted against it, and when.
+    pub cause: Option<(Timestamp, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,10 +122,13 @@ impl Health {
             if matches!(sign, Sign::Alive | Sign::Silent) && asked.is_none() {
                 return Recorded::default();
             }
-            let entry = Entry { breaker: Breaker::new(*settings), pause: None, ramp: None };
+            let entry = Entry { breaker: Breaker::new(*settings), pause: None, ramp: None, cause: None };
             self.entries.insert(patient.clone(), entry);
         }
         let Some(entry) = self.entries.get_mut(patient) else { return Recorded::default() };
+        if matches!(sign, Sign::Out | Sign::OutForSure(_)) || asked.is_some() {
+            entry.cause = worst(outcomes).map(|outcome| (now, outcome.diagnosis().to_string()));
+        }
         let mut news = probe;
         let change = entry.breaker.record(sign, probe, now);
         match change {
@@ -174,6 +190,24 @@ impl Health {
         self.unverified.retain(|(name, _), _| name != provider);
     }
 
+    /// Patients of a provider that have some trouble, or had a moment ago.
+    pub fn charts<'a>(&'a self, provider: &'a ProviderName, now: Timestamp) -> impl Iterator<Item = Chart> + 'a {
+        let of_it = self.entries.iter().filter(move |(patient, _)| patient.provider == *provider);
+        of_it.map(move |(patient, entry)| Chart {
+            destination: patient.destination.clone(),
+            breaker: entry.breaker.shown(now),
+            paused_until: entry.pause.map(|pause| pause.until).filter(|until| now < *until),
+            cause: entry.cause.clone(),
+        })
+    }
+
+    /// Somebody knows that a provider is well: whoever of it is out is probed by the next message.
+    pub fn probe_at_once(&mut self, provider: &ProviderName, now: Timestamp) {
+        for (_, entry) in self.entries.iter_mut().filter(|(patient, _)| patient.provider == *provider) {
+            entry.breaker.probe_at_once(now);
+        }
+    }
+
     /// Forgets what is past: destinations to which no mail goes any more.
     pub fn prune(&mut self, now: Timestamp) {
         self.entries.retain(|_, entry| !entry.is_untroubled(now) && !entry.is_abandoned(now));
@@ -210,6 +244,17 @@ impl Entry {
             Admission::Closed | Admission::OpenUntil(_) => false,
         }
     }
+}
+
+/// The outcome that counts most against a provider.
+pub fn worst(outcomes: &[Outcome]) -> Option<&Outcome> {
+    let weight = |outcome: &&Outcome| match outcome {
+        Outcome::Unavailable(_) => 3,
+        Outcome::Unknown(_) => 2,
+        Outcome::Throttled { .. } => 1,
+        Outcome::Delivered { .. } | Outcome::Rejected(_) | Outcome::Deferred(_) | Outcome::Unsupported(_) => 0,
+    };
+    outcomes.iter().filter(|outcome| weight(outcome) > 0).max_by_key(weight)
 }
 
 /// Whether some outcome asks for a pause, and the longest that is named.

@@ -30,7 +30,9 @@ mod control;
 mod desk;
 mod finish;
 mod health;
+mod lately;
 mod limits;
+mod order;
 mod pending;
 pub mod plan;
 mod quota;
@@ -62,11 +64,14 @@ use crate::transport::Transport;
 
 pub use backlog::Backlog;
 pub use change::Change;
-pub use control::{Control, Stopped};
+pub use control::{Control, OrderError, Stopped, Wish};
 pub use desk::lane;
+pub use lately::{OUTCOMES, Recent};
+pub use order::{Order, OrderKind};
+pub use quota::QuotaNow;
 pub use scheduler::Scheduler;
-pub use snapshot::{ProviderSnapshot, Snapshot};
-pub use status::Meter;
+pub use snapshot::{DestinationSnapshot, LastError, ProviderSnapshot, ProviderState, RouteSnapshot, Snapshot};
+pub use status::{Meter, ProviderMeter, RouteMeter};
 
 /// What the scheduler is built from.
 pub struct Deps<Q = Queue> {

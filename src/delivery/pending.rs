@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::settle::Again;
 use crate::config::Route;
-use crate::mail::{Diagnosis, Envelope, Mid, Timestamp};
+use crate::mail::{Diagnosis, Envelope, Mid, RouteName, Timestamp};
 use crate::queue::{Counter, Leg, LegRecipient};
 
 /// A leg under lease of which some recipients are still to be started.
@@ -29,6 +29,7 @@ impl Pending {
         Draft {
             mid: self.mid,
             number: self.number,
+            route: self.route.name.clone(),
             envelope: self.envelope.clone(),
             recipients: recipients.iter().map(|recipient| recipient.index).collect(),
             legs: Vec::new(),
@@ -44,6 +45,8 @@ impl Pending {
 pub struct Draft {
     pub mid: Mid,
     pub number: u32,
+    /// The route by which they waited.
+    pub route: RouteName,
     pub envelope: Arc<Envelope>,
     /// Recipients that leave the leg.
     pub recipients: Vec<u32>,

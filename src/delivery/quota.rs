@@ -63,6 +63,16 @@ impl Quotas {
         })
     }
 
+    pub fn now(&self, provider: &ProviderName, now: Timestamp) -> Option<QuotaNow> {
+        let account = self.accounts.get(provider)?;
+        let counts = !account.is_over(now);
+        Some(QuotaNow {
+            quota: account.quota,
+            used: if counts { account.counter.count } else { 0 },
+            until: counts.then(|| after(account.counter.since, account.quota.span)),
+        })
+    }
+
     /// Recipients that one attempt may have.
     pub fn most_recipients(&self, provider: &ProviderName, now: Timestamp) -> usize {
         match self.accounts.get(provider) {
@@ -100,6 +110,15 @@ impl Quotas {
         account.counter.count = account.counter.count.saturating_add(account.cost(took));
         Some((key(provider), account.counter))
     }
+}
+
+/// A quota at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaNow {
+    pub quota: Quota,
+    pub used: u64,
+    /// When the count begins anew; `None`: nothing is counted yet.
+    pub until: Option<Timestamp>,
 }
 
 impl Account {

@@ -28,6 +28,7 @@ use super::control::{self, Control, Request, Requests};
 use super::desk::{Desk, Rules, Window};
 use super::health::Health;
 use super::limits::Pace;
+use super::order::{KEPT, Orders};
 use super::pending::{Draft, Pending};
 use super::plan::chain;
 use super::quota::Quotas;
@@ -65,9 +66,10 @@ pub struct Scheduler<Q = Queue> {
     pub(super) board: Board,
     pub(super) health: Health,
     pub(super) quotas: Quotas,
+    pub(super) orders: Orders,
     pub(super) attempts: JoinSet<Vec<Outcome>>,
     pub(super) flights: HashMap<Id, Flight>,
-    chores: JoinSet<Done>,
+    pub(super) chores: JoinSet<Done>,
     reads: HashMap<Id, Lane>,
     pub(super) sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
@@ -89,13 +91,15 @@ enum Event {
 }
 
 /// Work of delivery's own that ended.
-enum Done {
+pub(super) enum Done {
     Read(Lane, Result<Window, QueueError>),
     /// A settlement; some of it goes to the next provider at once.
     Written {
         moved: Option<Lane>,
     },
     Swept(Duration),
+    /// What is ordered of a provider.
+    Kept,
 }
 
 /// What a lane could not pass.
@@ -110,12 +114,13 @@ pub(super) struct Blocks {
 impl<Q: Backlog> Scheduler<Q> {
     pub fn new(deps: Deps<Q>) -> Self {
         let Deps { queue, table, transports, clock, mids, settings } = deps;
-        let stations = stations::of(&table, transports);
+        let meter = Arc::<Meter>::default();
+        let stations = stations::of(&table, transports, &meter);
         let paces = table.routes().filter_map(|route| Some((route.name.clone(), Pace::new(route.limit?))));
         let route_paces = paces.collect();
         let most_unwritten = stations::under_way(&stations).saturating_add(UNWRITTEN);
         let rules = Arc::new(Rules { table, settings });
-        let desk = Desk { queue, clock, mids, meter: Arc::default(), rules: ArcSwap::new(rules.clone()) };
+        let desk = Desk { queue, clock, mids, meter, rules: ArcSwap::new(rules.clone()) };
         let (control, requests) = control::channel();
         Self {
             desk: Arc::new(desk),
@@ -125,6 +130,7 @@ impl<Q: Backlog> Scheduler<Q> {
             board: Board::default(),
             health: Health::default(),
             quotas: Quotas::default(),
+            orders: Orders::default(),
             attempts: JoinSet::new(),
             flights: HashMap::new(),
             chores: JoinSet::new(),
@@ -217,6 +223,7 @@ impl<Q: Backlog> Scheduler<Q> {
                 self.health.prune(now);
                 self.sweep_at = Some(after(now, interval));
             }
+            Done::Kept => {}
         }
     }
 
@@ -232,10 +239,10 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Takes up what an earlier run left.
     async fn resume(&mut self) {
         let queue = &self.desk.queue;
-        let (lanes, counters) = loop {
-            match (queue.lanes().await, queue.counters().await) {
-                (Ok(lanes), Ok(counters)) => break (lanes, counters),
-                (Err(error), _) | (_, Err(error)) => {
+        let (lanes, counters, orders) = loop {
+            match (queue.lanes().await, queue.counters().await, queue.kept(KEPT).await) {
+                (Ok(lanes), Ok(counters), Ok(orders)) => break (lanes, counters, orders),
+                (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
                     error!(%error, "the queue cannot be read: tried again in a second");
                     tokio::time::sleep(BACK_OFF).await;
                 }
@@ -243,6 +250,7 @@ impl<Q: Backlog> Scheduler<Q> {
         };
         let now = self.desk.clock.now();
         self.quotas = Quotas::new(self.stations.values().map(|station| &*station.settings), &counters);
+        self.orders = Orders::new(orders);
         if !lanes.is_empty() {
             info!(lanes = lanes.len(), "delivery resumes what is queued");
         }
@@ -261,6 +269,7 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Does all that can be done now.
     fn pump(&mut self, token: &CancellationToken) {
         let now = self.desk.clock.now();
+        self.end_orders(now);
         self.board.ring(now);
         loop {
             while let Some(lane) = self.board.next() {
@@ -286,7 +295,7 @@ impl<Q: Backlog> Scheduler<Q> {
 
     fn sleep(&self) -> Duration {
         let now = self.desk.clock.now();
-        let next = [self.board.next_alarm(), self.sweep_at].into_iter().flatten().min();
+        let next = [self.board.next_alarm(), self.sweep_at, self.orders.next_end()].into_iter().flatten().min();
         next.map_or(LONGEST_SLEEP, |at| until(now, at).min(LONGEST_SLEEP))
     }
 
@@ -428,7 +437,7 @@ impl<Q: Backlog> Scheduler<Q> {
                             self.write(draft);
                         }
                     }
-                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_))) => {}
+                    Ok((_, Done::Read(_, Err(_)) | Done::Written { .. } | Done::Swept(_) | Done::Kept)) => {}
                     Err(panic) => self.chore_failed(&panic, now),
                 },
                 () = &mut grace, if !cut_off => {

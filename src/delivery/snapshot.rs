@@ -1,40 +1,225 @@
 //! How delivery stands at one moment, for people to look at.
 
+use std::time::Duration;
+
 use super::backlog::Backlog;
 use super::board::Gate;
-use super::health::Patient;
-use super::plan::Standing;
+use super::breaker::Shown;
+use super::health::{Chart, Patient};
+use super::lately::Recent;
+use super::order::{Order, OrderKind};
+use super::plan::{Standing, chain};
+use super::quota::QuotaNow;
 use super::scheduler::Scheduler;
-use crate::mail::{ProviderName, Timestamp};
+use super::stations::Station;
+use crate::config::{Action, Limit, Route};
+use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The last minutes that are told.
+const LATELY: Duration = Duration::from_secs(300);
+/// The span over which a rate is told.
+const PACE: Duration = Duration::from_secs(60);
+/// Destinations of a provider that are told one by one.
+const DESTINATIONS: usize = 20;
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// In the table's order.
+    /// By name.
     pub providers: Vec<ProviderSnapshot>,
+    /// In the table's order.
+    pub routes: Vec<RouteSnapshot>,
 }
 
-/// A provider. Of one that delivers by destination, `standing` is that of none in particular.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What keeps a provider from being used, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderState {
+    /// An operator has paused it.
+    Paused,
+    /// An operator plays its outage.
+    Drill,
+    /// Its breaker is open.
+    Open,
+    /// Its breaker is half-open: one message probes.
+    HalfOpen,
+    QuotaSpent,
+    /// It asked for a pause.
+    Throttled,
+    /// Its breaker is closed: it is used.
+    Closed,
+}
+
+/// A provider. One that delivers by destination is as well as its own state says; destinations stand beside it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProviderSnapshot {
     pub name: ProviderName,
-    pub standing: Standing,
-    /// Attempts under way, and as many as may be.
+    pub transport: &'static str,
+    pub state: ProviderState,
+    pub since: Option<Timestamp>,
+    /// When that ends by itself: the next probe, the pause's end, the order's.
+    pub until: Option<Timestamp>,
+    pub order: Option<Order>,
+    /// What was said last that counted against it, be it well by now.
+    pub last_error: Option<LastError>,
+    /// Attempts under way, as many as may be now, and as many as may be when it is well.
     pub under_way: usize,
+    pub allowed: usize,
     pub concurrency: usize,
+    /// Attempts a second of the last minute, and what it is limited to.
+    pub rate: f64,
+    pub limit: Option<Limit>,
+    pub quota: Option<QuotaNow>,
+    pub recent: Recent,
+    /// Destinations in trouble: the first of them, and how many there are.
+    pub destinations: Vec<DestinationSnapshot>,
+    pub destinations_out: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    pub at: Timestamp,
+    /// The word of the outcome.
+    pub outcome: &'static str,
+    /// What was said, in full.
+    pub text: String,
+    pub destination: Option<Domain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationSnapshot {
+    pub domain: Domain,
+    pub state: ProviderState,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSnapshot {
+    pub name: RouteName,
+    /// `deliver`, `reject`, `hold`, `discard`.
+    pub action: &'static str,
+    /// Tiers in order.
+    pub chain: Vec<Vec<ProviderName>>,
+    /// Providers that take its mail at this moment; empty where it waits.
+    pub goes_to: Vec<ProviderName>,
+    /// When one of those that it waits for may be tried again.
+    pub waits_until: Option<Timestamp>,
+    /// What else holds its mail back: `rate`, `concurrency`.
+    pub held_back_by: Vec<&'static str>,
 }
 
 impl<Q: Backlog> Scheduler<Q> {
     pub(super) fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let stations = self.rules.table.providers().filter_map(|settings| self.stations.get(&settings.name));
-        let providers = stations.map(|station| {
-            let name = station.settings.name.clone();
-            ProviderSnapshot {
-                standing: self.health.standing(&Patient { provider: name.clone(), destination: None }, now),
-                under_way: self.board.in_use(&Gate::Provider(name.clone())),
-                concurrency: station.slots(&name, &self.health),
-                name,
-            }
-        });
-        Snapshot { providers: providers.collect() }
+        let mut stations: Vec<&Station> = self.stations.values().collect();
+        stations.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
+        Snapshot {
+            providers: stations.into_iter().map(|station| self.provider(station, now)).collect(),
+            routes: self.rules.table.routes().map(|route| self.route(route, now)).collect(),
+        }
     }
+
+    fn provider(&self, station: &Station, now: Timestamp) -> ProviderSnapshot {
+        let name = &station.settings.name;
+        let order = self.orders.of(name, now).cloned();
+        let quota_until = self.quotas.spent(name, now);
+        let mut charts: Vec<Chart> = self.health.charts(name, now).collect();
+        let own = charts.iter().position(|chart| chart.destination.is_none()).map(|at| charts.swap_remove(at));
+        let (state, since, until) = match (&order, quota_until) {
+            (Some(order), _) => {
+                let state = match order.kind {
+                    OrderKind::Pause => ProviderState::Paused,
+                    OrderKind::Drill => ProviderState::Drill,
+                };
+                (state, Some(order.since), Some(order.until))
+            }
+            (None, quota) => match own.as_ref().map(|chart| chart.state()) {
+                Some((state @ (ProviderState::Open | ProviderState::HalfOpen), since, until)) => (state, since, until),
+                _ if quota.is_some() => (ProviderState::QuotaSpent, None, quota),
+                Some(other) => other,
+                None => (ProviderState::Closed, None, None),
+            },
+        };
+        let mut destinations: Vec<DestinationSnapshot> = charts.into_iter().filter_map(destination).collect();
+        destinations.sort_by(|a, b| a.since.cmp(&b.since).then_with(|| a.domain.cmp(&b.domain)));
+        let destinations_out = destinations.len();
+        destinations.truncate(DESTINATIONS);
+        let last_minute = station.lately.recent(PACE, now);
+        ProviderSnapshot {
+            name: name.clone(),
+            transport: station.settings.transport.name(),
+            state,
+            since,
+            until,
+            order,
+            last_error: station.last_error.clone(),
+            under_way: self.board.in_use(&Gate::Provider(name.clone())),
+            allowed: station.slots(name, &self.health),
+            concurrency: station.settings.concurrency,
+            rate: last_minute.attempts as f64 / PACE.as_secs_f64(),
+            limit: station.settings.limit,
+            quota: self.quotas.now(name, now),
+            recent: station.lately.recent(LATELY, now),
+            destinations,
+            destinations_out,
+        }
+    }
+
+    fn route(&self, route: &Route, now: Timestamp) -> RouteSnapshot {
+        let mut goes_to = Vec::new();
+        let mut waits_until: Option<Timestamp> = None;
+        for tier in chain(route) {
+            for (provider, _) in &tier.0 {
+                match self.standing_of(provider, None, now) {
+                    Standing::Ready | Standing::Probe => goes_to.push(provider.clone()),
+                    Standing::Out { until } | Standing::Throttled { until } => {
+                        waits_until = Some(waits_until.map_or(until, |first| first.min(until)));
+                    }
+                }
+            }
+            if !goes_to.is_empty() {
+                break;
+            }
+        }
+        let rate = Gate::RouteRate(route.name.clone());
+        let slots = route.concurrency.is_some_and(|most| self.board.in_use(&Gate::Route(route.name.clone())) >= most);
+        let held_back = [(self.board.is_shut(&rate), "rate"), (slots, "concurrency")];
+        RouteSnapshot {
+            name: route.name.clone(),
+            action: match route.action {
+                Action::Deliver(_) => "deliver",
+                Action::Reject(_) => "reject",
+                Action::Hold { .. } => "hold",
+                Action::Discard => "discard",
+            },
+            chain: chain(route).iter().map(|tier| tier.0.iter().map(|(name, _)| name.clone()).collect()).collect(),
+            waits_until: waits_until.filter(|_| goes_to.is_empty()),
+            goes_to,
+            held_back_by: held_back.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect(),
+        }
+    }
+
+    /// How a provider stands, whatever the lane.
+    fn standing_of(&self, provider: &ProviderName, destination: Option<Domain>, now: Timestamp) -> Standing {
+        let patient = Patient { provider: provider.clone(), destination };
+        self.standing_for(&patient, now)
+    }
+}
+
+impl Chart {
+    fn state(&self) -> (ProviderState, Option<Timestamp>, Option<Timestamp>) {
+        match (self.breaker, self.paused_until) {
+            (Shown::Open { since, probe_at }, _) => (ProviderState::Open, Some(since), Some(probe_at)),
+            (Shown::HalfOpen { since }, _) => (ProviderState::HalfOpen, Some(since), None),
+            (Shown::Closed, Some(until)) => {
+                (ProviderState::Throttled, self.cause.as_ref().map(|cause| cause.0), Some(until))
+            }
+            (Shown::Closed, None) => (ProviderState::Closed, None, None),
+        }
+    }
+}
+
+fn destination(chart: Chart) -> Option<DestinationSnapshot> {
+    let (state, since, until) = chart.state();
+    let domain = chart.destination.filter(|_| state != ProviderState::Closed)?;
+    Some(DestinationSnapshot { domain, state, since, until, last_error: chart.cause.map(|(_, text)| text) })
 }

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 use super::attempt::{self, Flight};
 use super::backlog::Backlog;
 use super::board::Gate;
+use super::health::Patient;
+use super::order::OrderKind;
 use super::pending::{Pending, What};
 use super::plan::{Draw, Question, Standing, Step, chain, plan};
 use super::schedule::{Jitter, Schedule};
@@ -20,6 +22,8 @@ use crate::transport::{Attempt, Progress};
 
 /// How long mail waits for a provider that has no transport, before it looks again.
 const MISSING: Duration = Duration::from_secs(60);
+/// How long mail waits for a provider that is paused, before it looks again.
+const PAUSED: Duration = Duration::from_secs(300);
 
 /// How many legs are worth having at hand; where that is none, what for.
 #[derive(Default)]
@@ -198,9 +202,18 @@ impl<Q: Backlog> Scheduler<Q> {
         let Some(station) = self.stations.get(provider) else {
             return Standing::Out { until: after(now, MISSING) };
         };
-        match self.quotas.spent(provider, now) {
+        self.standing_for(&station.patient(lane), now)
+    }
+
+    pub(super) fn standing_for(&self, patient: &Patient, now: Timestamp) -> Standing {
+        let order = self.orders.of(&patient.provider, now).filter(|order| order.kind == OrderKind::Pause);
+        if let Some(order) = order {
+            // Whoever waits is woken when it is taken back; this is for what lies on disk meanwhile.
+            return Standing::Out { until: order.until.min(after(now, PAUSED)) };
+        }
+        match self.quotas.spent(&patient.provider, now) {
             Some(until) => Standing::Out { until },
-            None => self.health.standing(&station.patient(lane), now),
+            None => self.health.standing(patient, now),
         }
     }
 
@@ -306,7 +319,12 @@ impl<Q: Backlog> Scheduler<Q> {
         for gate in gates(lane, &patient, pending) {
             self.board.enter(gate);
         }
-        let task = self.attempts.spawn(attempt::run(station.transport.clone(), attempt));
+        let now = self.desk.clock.now();
+        let drill = self.orders.of(provider, now).filter(|order| order.kind == OrderKind::Drill);
+        let task = match drill {
+            Some(order) => self.attempts.spawn(attempt::drilled(recipients.len(), order.reason.clone())),
+            None => self.attempts.spawn(attempt::run(station.transport.clone(), attempt)),
+        };
         let flight = Flight {
             lane: lane.clone(),
             pending: Pending { left: recipients, ..pending.clone() },
@@ -381,7 +399,7 @@ impl<Q: Backlog> Scheduler<Q> {
 }
 
 /// What an attempt occupies while it is under way.
-pub(super) fn gates(lane: &Lane, patient: &super::health::Patient, pending: &Pending) -> Vec<Gate> {
+pub(super) fn gates(lane: &Lane, patient: &Patient, pending: &Pending) -> Vec<Gate> {
     let mut gates = vec![Gate::Writing, Gate::Provider(patient.provider.clone())];
     gates.extend(patient.destination.clone().map(|domain| Gate::Destination(patient.provider.clone(), domain)));
     gates.extend(pending.route.concurrency.map(|_| Gate::Route(lane.route.clone())));

@@ -7,8 +7,11 @@ use tracing::error;
 
 use super::board::Gate;
 use super::health::{Health, Patient};
+use super::lately::Lately;
 use super::limits::Pace;
 use super::scheduler::READS;
+use super::snapshot::LastError;
+use super::status::{Meter, ProviderMeter};
 use crate::config::{Provider, Transport as TransportSettings};
 use crate::mail::{Domain, ProviderName};
 use crate::queue::Lane;
@@ -22,10 +25,18 @@ pub struct Station {
     pub by_destination: bool,
     pub destination_concurrency: usize,
     pub pace: Option<Pace>,
+    pub lately: Lately,
+    /// What was said last that counted against it.
+    pub last_error: Option<LastError>,
+    pub meter: Arc<ProviderMeter>,
 }
 
 /// The stations of a table's providers.
-pub fn of(table: &Table, mut transports: HashMap<ProviderName, Arc<dyn Transport>>) -> HashMap<ProviderName, Station> {
+pub fn of(
+    table: &Table,
+    mut transports: HashMap<ProviderName, Arc<dyn Transport>>,
+    meter: &Meter,
+) -> HashMap<ProviderName, Station> {
     let mut stations = HashMap::new();
     for settings in table.providers() {
         let Some(transport) = transports.remove(&settings.name) else {
@@ -42,6 +53,9 @@ pub fn of(table: &Table, mut transports: HashMap<ProviderName, Arc<dyn Transport
             | TransportSettings::Maildir(_) => usize::MAX,
         };
         let station = Station {
+            lately: Lately::default(),
+            last_error: None,
+            meter: meter.providers.of(&settings.name),
             by_destination: transport.by_destination(),
             destination_concurrency,
             pace: settings.limit.map(Pace::new),

@@ -123,6 +123,7 @@ fn draft(claim: &Claim) -> Draft {
     Draft {
         mid: claim.mid,
         number: claim.number,
+        route: claim.leg.lane.route.clone(),
         envelope: claim.envelope.clone(),
         recipients: claim.leg.recipients.iter().map(|recipient| recipient.index).collect(),
         legs: Vec::new(),

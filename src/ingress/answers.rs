@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use super::counts::{Refusal, Why};
 use super::limits::{self, MailMeter, TooMuch};
 use super::{Door, author, intake, legs, refusal};
 use crate::access::{Login, Senders};
@@ -27,39 +28,36 @@ pub(super) struct Who<'a> {
 
 /// The user was taken away, or has another password now.
 pub(super) fn estranged(door: &Door, who: Who<'_>) -> Answer {
-    refuse(door, who, None, refusal(421, 7, 0, "Your login has changed here: connect anew and sign in"))
+    let reply = refusal(421, 7, 0, "Your login has changed here: connect anew and sign in");
+    refuse(door, who, None, (Why::Relaying, reply))
 }
 
 pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
     // Since it came, it may have been denied.
     if door.networks.denies(who.client) {
-        return refuse(
-            door,
-            who,
-            None,
-            refusal(421, 7, 1, "Access denied: no mail is taken from your address any more"),
-        );
+        let reply = refusal(421, 7, 1, "Access denied: no mail is taken from your address any more");
+        return refuse(door, who, None, (Why::Relaying, reply));
     }
     if let Some(senders) = senders(door, who.client, who.user)
         && !senders.take(who.reverse_path)
     {
         let from = author::ascii(intake::path(who.reverse_path));
         let reply = refusal(550, 7, 1, format!("{} may not send as {from}", author::ascii(senders.who())));
-        return refuse(door, who, None, reply);
+        return refuse(door, who, None, (Why::Sender, reply));
     }
     match admits_mail(door, who) {
         Ok(()) => Answer::Accept,
-        Err(reply) => refuse(door, who, None, reply),
+        Err(refusal) => refuse(door, who, None, refusal),
     }
 }
 
 /// Room first, since it costs nobody's share.
-fn admits_mail(door: &Door, who: Who<'_>) -> Result<(), Reply> {
+fn admits_mail(door: &Door, who: Who<'_>) -> Result<(), Refusal> {
     if !door.deps.limits.has_memory() {
-        return Err(limits::no_memory());
+        return Err((Why::Room, limits::no_memory()));
     }
-    door.deps.queue.admits(0).map_err(|error| intake::of_queue(&error))?;
-    of_each(door, who, MailMeter::message, MailMeter::message)
+    door.deps.queue.admits(0).map_err(|error| (Why::Room, intake::of_queue(&error)))?;
+    of_each(door, who, MailMeter::message, MailMeter::message).map_err(|reply| (Why::Rate, reply))
 }
 
 /// Takes one from the user, the client and the listener.
@@ -93,7 +91,7 @@ pub(super) fn header_senders<'d>(door: &'d Door, client: IpAddr, user: Option<&s
 }
 
 pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
-    let checked = may_relay(door, who).and_then(|()| {
+    let checked = may_relay(door, who).map_err(|reply| (Why::Relaying, reply)).and_then(|()| {
         let facts = Facts {
             sender: who.reverse_path,
             recipient: &recipient.address,
@@ -103,12 +101,12 @@ pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
             header: None,
             size: None,
         };
-        legs::at_rcpt(&door.deps.table, &facts)?;
-        of_each(door, who, MailMeter::recipient, MailMeter::recipient)
+        legs::at_rcpt(&door.deps.table, &facts).map_err(|reply| (Why::Route, reply))?;
+        of_each(door, who, MailMeter::recipient, MailMeter::recipient).map_err(|reply| (Why::Rate, reply))
     });
     match checked {
         Ok(()) => Answer::Accept,
-        Err(reply) => refuse(door, who, Some(&recipient.address), reply),
+        Err(refusal) => refuse(door, who, Some(&recipient.address), refusal),
     }
 }
 
@@ -123,7 +121,8 @@ fn may_relay(door: &Door, who: Who<'_>) -> Result<(), Reply> {
     }
 }
 
-fn refuse(door: &Door, who: Who<'_>, to: Option<&Address>, reply: Reply) -> Answer {
+fn refuse(door: &Door, who: Who<'_>, to: Option<&Address>, (why, reply): Refusal) -> Answer {
+    door.counts.refused_for(why);
     info!(
         listener = door.listener.name,
         client = %who.client,
@@ -159,12 +158,16 @@ pub(super) async fn proven(door: &Door, client: IpAddr, user: String, proven: bo
 
 fn signed_in(door: &Door, client: IpAddr, user: String, login: Login) -> Answer {
     let reply = match login {
-        Login::Good => return Answer::Authenticated(user),
+        Login::Good => {
+            door.counts.logins.add(1);
+            return Answer::Authenticated(user);
+        }
         Login::Wrong => refusal(535, 7, 8, "Authentication credentials invalid"),
         Login::Refused => refusal(454, 7, 0, "Too many failed logins, try again later"),
         Login::Busy => refusal(454, 7, 0, "Too many logins at once, try again later"),
         Login::Unavailable => refusal(454, 7, 0, "Temporary authentication failure"),
     };
+    door.counts.failed_logins.add(1);
     info!(listener = door.listener.name, %client, user, reply = %reply.to_string().trim_end(), "authentication failed");
     Answer::Refuse(reply)
 }

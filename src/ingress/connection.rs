@@ -22,6 +22,7 @@ use super::wire::Wire;
 use super::{Door, Doorway, refusal};
 use crate::config::ListenerTls;
 use crate::mail::Origin;
+use crate::metrics::Entered;
 use crate::smtp::server::{Action, Answer, Input, Overdue, Peer, Question, Session, Transaction};
 
 /// Room for one read: ample for commands and small messages, whose octets stay in it until they are stored.
@@ -62,6 +63,8 @@ struct Connection<S> {
     since: Instant,
     /// Errors that were answered.
     errors: u32,
+    /// Counts as one under TLS.
+    tls: Option<Entered>,
 }
 
 /// What woke a connection.
@@ -103,6 +106,7 @@ pub(super) async fn serve<S>(
     let mut session = Session::new(Arc::clone(&door.settings), peer, &mut actions);
     session.secured(wire.facts());
     let connection = Connection {
+        tls: tls.then(|| door.counts.tls.enter()),
         door,
         doorway,
         estranged: false,
@@ -281,6 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.send().await?;
         let config = self.door.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
         self.wire = self.wire.secured(config).await?;
+        self.tls = Some(self.door.counts.tls.enter());
         self.octets.clear();
         self.replied = Instant::now();
         self.session.step(Input::TlsUp, &mut self.actions);

@@ -2,7 +2,7 @@
 //! so does each further command of who is there. What a session was told when it began (its size limit, its extensions)
 //! holds to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -12,9 +12,14 @@ use tokio_util::task::TaskTracker;
 use super::limits::MailMeter;
 use super::{Bound, Deps, Door};
 use crate::config::Listener;
+use crate::metrics::Entered;
 
 /// See above.
-pub struct Doorway(ArcSwap<Door>);
+pub struct Doorway {
+    door: ArcSwap<Door>,
+    /// While clients are taken on: a listener of the door's name is up.
+    up: Mutex<Option<Entered>>,
+}
 
 /// A listener that is ready to serve.
 pub struct Open {
@@ -24,11 +29,11 @@ pub struct Open {
 
 impl Doorway {
     pub(super) fn new(door: Arc<Door>) -> Self {
-        Self(ArcSwap::new(door))
+        Self { door: ArcSwap::new(door), up: Mutex::default() }
     }
 
     pub(super) fn door(&self) -> Arc<Door> {
-        self.0.load_full()
+        self.door.load_full()
     }
 
     /// Puts another door in place. Connections stay counted, and so does mail where its limits are the same.
@@ -38,7 +43,30 @@ impl Doorway {
         door.connections = before.connections.clone();
         door.mail = kept(&before.mail, door.mail);
         door.client_mail = kept(&before.client_mail, door.client_mail);
-        self.0.store(Arc::new(door));
+        let mut up = self.up();
+        if up.is_some() {
+            *up = Some(door.counts.up.enter());
+        }
+        self.door.store(Arc::new(door));
+    }
+
+    /// Clients are taken on until what this gives is dropped.
+    pub(super) fn opened(&self) -> Opened<'_> {
+        *self.up() = Some(self.door().counts.up.enter());
+        Opened(self)
+    }
+
+    fn up(&self) -> MutexGuard<'_, Option<Entered>> {
+        self.up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A doorway that takes clients on.
+pub(super) struct Opened<'d>(&'d Doorway);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        *self.0.up() = None;
     }
 }
 

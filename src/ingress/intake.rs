@@ -144,7 +144,23 @@ impl Intake {
     }
 
     /// All content is in: routes it and stores it.
-    pub async fn finish(mut self, deps: &Deps, kind: BodyKind) -> Result<Mid, Reply> {
+    pub async fn finish(self, deps: &Deps, kind: BodyKind) -> Result<Mid, Reply> {
+        let listener = self.envelope.origin.listener.clone();
+        let began = Instant::now();
+        match self.store(deps, kind).await {
+            Ok((mid, routes)) => {
+                deps.counts.took(&listener, &routes, began.elapsed());
+                Ok(mid)
+            }
+            Err(reply) => {
+                deps.counts.listeners.of(&listener).refused.add(1);
+                Err(reply)
+            }
+        }
+    }
+
+    /// The id, and how many recipients each route has taken.
+    async fn store(mut self, deps: &Deps, kind: BodyKind) -> Result<(Mid, Vec<(RouteName, usize)>), Reply> {
         if let Stage::Head(reader) = &mut self.stage {
             let head = std::mem::take(reader).end();
             if let Err(reply) = self.begin_body(deps, head).await {
@@ -162,15 +178,18 @@ impl Intake {
         let legs = match legs::sort(&deps.table, &self.envelope, &body.header, deps.clock.now()) {
             Fate::Queue(legs) => legs,
             Fate::Discard(routes) => {
+                let recipients = self.envelope.recipients.len();
+                let routes: Vec<_> = routes.into_iter().map(|route| (route, recipients)).collect();
                 self.log(&routes, "discarded");
-                return Ok(self.mid);
+                return Ok((self.mid, routes));
             }
             Fate::Refuse(reply) => return Err(self.refused(reply)),
         };
-        let mut routes: Vec<RouteName> = Vec::new();
+        let mut routes: Vec<(RouteName, usize)> = Vec::new();
         for leg in &legs {
-            if !routes.contains(&leg.lane.route) {
-                routes.push(leg.lane.route.clone());
+            match routes.iter_mut().find(|(route, _)| *route == leg.lane.route) {
+                Some((_, recipients)) => *recipients += leg.recipients.len(),
+                None => routes.push((leg.lane.route.clone(), leg.recipients.len())),
             }
         }
         let content = match body.finish().await {
@@ -183,7 +202,7 @@ impl Intake {
         match deps.queue.accept(message).await {
             Ok(()) => {
                 record.accepted(&routes, "accepted");
-                Ok(self.mid)
+                Ok((self.mid, routes))
             }
             Err(error) => {
                 let reply = of_queue(&error);
@@ -199,7 +218,7 @@ impl Intake {
         reply
     }
 
-    fn log(&self, routes: &[RouteName], what: &str) {
+    fn log(&self, routes: &[(RouteName, usize)], what: &str) {
         Record::of(&self.envelope, self.mid, self.began).accepted(routes, what);
     }
 }
@@ -262,8 +281,8 @@ impl Record {
         }
     }
 
-    fn accepted(&self, routes: &[RouteName], what: &str) {
-        let routes = routes.iter().map(RouteName::as_str).collect::<Vec<_>>().join(",");
+    fn accepted(&self, routes: &[(RouteName, usize)], what: &str) {
+        let routes = routes.iter().map(|(route, _)| route.as_str()).collect::<Vec<_>>().join(",");
         info!(
             mid = %self.mid,
             listener = self.origin.listener,

@@ -143,7 +143,7 @@ impl Limits {
     }
 
     /// There is memory for new content.
-    pub(super) fn has_memory(&self) -> bool {
+    pub fn has_memory(&self) -> bool {
         self.content.load(Ordering::Relaxed) < self.settings.max_content_memory.0
     }
 

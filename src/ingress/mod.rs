@@ -13,6 +13,7 @@ mod answers;
 mod author;
 mod client_cert;
 mod connection;
+mod counts;
 mod doorway;
 mod head;
 mod intake;
@@ -51,6 +52,7 @@ use limits::{Crowd, Guest, MailMeter, Places, Seat};
 
 pub use answers::RELAYING_DENIED;
 pub use client_cert::user as client_certificate_name;
+pub use counts::{Counts, ListenerCounts, REASONS};
 pub use doorway::{Doorway, Open};
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
@@ -69,6 +71,7 @@ pub struct Deps {
     pub clock: Clock,
     pub mids: Arc<MidSource>,
     pub limits: Arc<Limits>,
+    pub counts: Arc<Counts>,
     /// For clients to finish their content once the relay is about to stop.
     pub grace: Duration,
 }
@@ -128,6 +131,7 @@ struct Door {
     /// Mail of all clients, and of each.
     mail: Arc<MailMeter<()>>,
     client_mail: Arc<MailMeter<IpAddr>>,
+    counts: Arc<ListenerCounts>,
     turned_away: Told,
     /// Balancers that say nothing.
     unknown: Told,
@@ -183,6 +187,7 @@ impl Bound {
 
 /// Takes clients on until the token is cancelled.
 async fn accept(socket: TcpListener, doorway: &Arc<Doorway>, token: &CancellationToken, tracker: &TaskTracker) {
+    let _up = doorway.opened();
     let door = doorway.door();
     info!(listener = door.listener.name, address = %door.listener.address, "listening");
     drop(door);
@@ -241,6 +246,7 @@ impl Door {
             authentication: listener.authentication != Authentication::None,
             scram: deps.access.offers_scram(),
         });
+        let counts = deps.counts.listeners.of(&listener.name);
         Self {
             settings,
             tls,
@@ -249,6 +255,7 @@ impl Door {
             connections: Places::default(),
             mail: Arc::new(MailMeter::new(listener.limits)),
             client_mail: Arc::new(MailMeter::new(listener.client_limits)),
+            counts,
             turned_away: Told::default(),
             unknown: Told::default(),
             listener,
@@ -277,6 +284,7 @@ impl Door {
         token: CancellationToken,
     ) {
         let _ = stream.set_nodelay(true);
+        let _connected = self.counts.connected();
         connection::serve(self, doorway, stream, client, token).await;
     }
 
@@ -324,6 +332,7 @@ impl Door {
 
     /// 421 without waiting for anything: the socket is new, so its buffer has room.
     fn turn_away(&self, stream: TcpStream, client: IpAddr, crowd: Crowd) {
+        self.counts.turned_away.add(1);
         if let Some(more) = self.turned_away.now() {
             let listener = &self.listener.name;
             warn!(listener, %client, limit = crowd.name(), others = more, "too many connections: a client was turned away");

@@ -183,6 +183,7 @@ pub(super) fn deps(folder: &std::path::Path, server: &config::Server) -> Deps {
         clock: Clock::system(),
         mids: Arc::new(MidSource::default()),
         limits: Arc::new(Limits::new(server)),
+        counts: Arc::default(),
         grace: Duration::from_secs(20),
     }
 }

@@ -34,6 +34,12 @@ impl Mid {
         self.0
     }
 
+    /// When its message came.
+    pub fn accepted_at(self) -> Timestamp {
+        let ms = i64::try_from(Ulid(self.0).timestamp_ms()).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
+    }
+
     /// The smallest id of a moment: bounds a scan by age.
     pub fn floor(at: Timestamp) -> Self {
         Self::new(at, 0)

@@ -17,6 +17,7 @@ use super::tables::{
     BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, META, Place, SIZE_KEY, decode, encode,
     lane_key, ms,
 };
+use super::tally::{self, TALLY, TallyKey};
 use super::{LaneDue, Leg, LegState};
 use crate::mail::Mid;
 
@@ -30,6 +31,8 @@ pub(super) struct Batch<'t> {
     counters: Table<'t, &'static str, &'static [u8]>,
     journal: Table<'t, (), (u32, u64, u64)>,
     meta: Table<'t, &'static str, u64>,
+    tally: Table<'t, TallyKey, u64>,
+    changes: tally::Changes,
     /// Octets of all content.
     size: u64,
     effects: Effects,
@@ -65,6 +68,8 @@ impl<'t> Batch<'t> {
             counters: txn.open_table(COUNTERS)?,
             journal: txn.open_table(JOURNAL)?,
             meta: txn.open_table(META)?,
+            tally: txn.open_table(TALLY)?,
+            changes: tally::Changes::default(),
             size,
             effects: Effects::default(),
         })
@@ -74,7 +79,7 @@ impl<'t> Batch<'t> {
     pub(super) fn reached(&mut self, position: Position) -> Result<(), Fault> {
         self.journal.insert((), (position.segment, position.offset, position.group))?;
         self.meta.insert(SIZE_KEY, self.size)?;
-        Ok(())
+        self.changes.write(&mut self.tally, &mut self.meta, position.group)
     }
 
     /// What the index has with this batch. Nothing is counted: redb keeps the length.
@@ -135,6 +140,7 @@ impl<'t> Batch<'t> {
 
     fn insert_leg(&mut self, mid: Mid, number: u32, leg: &PreparedLeg) -> Result<(), Fault> {
         self.legs.insert((mid.bits(), number), &leg.record[..])?;
+        self.changes.add(&leg.lane.route, leg.waiting, mid);
         if leg.waiting {
             self.due.insert((&leg.key()[..], ms(leg.due), mid.bits(), number), ())?;
         }
@@ -144,7 +150,11 @@ impl<'t> Batch<'t> {
     fn settle(&mut self, settlement: &Settlement, lie: &mut Lie) -> Result<(), Fault> {
         let Settlement { mid, number, recipients, .. } = settlement;
         for (name, record) in &settlement.counters {
-            self.counters.insert(&name[..], &record[..])?;
+            if record.is_empty() {
+                self.counters.remove(&name[..])?;
+            } else {
+                self.counters.insert(&name[..], &record[..])?;
+            }
         }
         for notice in &settlement.notices {
             self.insert(notice, lie, true)?;
@@ -207,6 +217,7 @@ impl<'t> Batch<'t> {
 
     fn remove_leg(&mut self, mid: Mid, number: u32, leg: &Leg) -> Result<(), Fault> {
         self.legs.remove((mid.bits(), number))?;
+        self.changes.remove(&leg.lane.route, matches!(leg.state, LegState::Waiting), mid);
         match &leg.state {
             LegState::Waiting => {
                 self.due.remove((&lane_key(&leg.lane)[..], ms(leg.due), mid.bits(), number))?;

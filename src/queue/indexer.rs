@@ -24,6 +24,7 @@ use super::load::{self, Amount};
 use super::medium::Medium;
 use super::segments::Segments;
 use super::store::{Keep, Store, begin_write, position};
+use super::tally;
 use crate::mail::Mid;
 
 /// Entries of one transaction.
@@ -247,6 +248,7 @@ pub(super) fn recover(
     until: Option<Position>,
     void: &HashMap<Mid, u64>,
 ) -> Result<Recovered, Fault> {
+    tally::mend(database)?;
     let from = position(database)?;
     let (mut reached, mut effects, mut amount) = (from, Vec::new(), load::amount(database)?);
     let next = replay(medium, from, until, |group| {

@@ -131,6 +131,20 @@ impl Write {
         contents.write(Entry::Settle(settlement), head, done)
     }
 
+    /// A record under a name; an empty one takes the name away. In the form of a settlement, of a message that never was.
+    pub(super) fn keep(name: String, record: Vec<u8>, done: Done) -> Self {
+        let settlement = Settlement {
+            mid: Mid::from_bits(0),
+            number: 0,
+            recipients: Vec::new(),
+            legs: Vec::new(),
+            notices: Vec::new(),
+            counters: vec![(name, record)],
+        };
+        let head = journal::head(EntryRef::Settle(&settlement));
+        Contents::default().write(Entry::Settle(settlement), head, done)
+    }
+
     /// Octets that it holds in memory until it is written.
     pub(super) fn octets(&self) -> usize {
         self.head.len() + self.bodies.iter().map(Bytes::len).sum::<usize>()

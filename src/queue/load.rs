@@ -72,6 +72,10 @@ impl Load {
         self.indexed.octets.store(amount.octets, Ordering::Relaxed);
     }
 
+    pub(super) fn octets(&self) -> u64 {
+        self.indexed.get().octets.saturating_add(self.coming.get().octets)
+    }
+
     /// Whether one more message may come, of so many octets; the error says which mark it would pass.
     pub(super) fn room_for(&self, octets: u64) -> Result<(), String> {
         let (indexed, coming) = (self.indexed.get(), self.coming.get());

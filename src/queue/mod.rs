@@ -30,6 +30,7 @@ mod space;
 mod spool;
 mod store;
 mod tables;
+mod tally;
 mod writer;
 mod young;
 
@@ -65,7 +66,7 @@ pub use content::Content;
 pub use error::QueueError;
 pub use model::{
     Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegRecipient, LegState, Listed, NewContent, NewMessage, Passed,
-    PassedWhy, QueueOptions, Settled,
+    PassedWhy, QueueOptions, RouteDepth, Settled,
 };
 pub use spool::{Spool, Spooled};
 
@@ -73,6 +74,8 @@ pub use spool::{Spool, Spooled};
 const BUDGET: usize = 64 << 20;
 /// What a job takes of that beside its content.
 const ENTRY: usize = 1024;
+/// What the names of records begin with that are no counters.
+const KEPT: &str = "kept/";
 /// Groups that wait for the index.
 const GROUPS: usize = 64;
 
@@ -367,6 +370,32 @@ impl Queue {
     /// How much lies in the queue. Cheap: nothing is counted.
     pub async fn depth(&self) -> Result<Depth, QueueError> {
         self.read(reader::depth).await
+    }
+
+    /// Octets of content in the queue, what is on its way into the index included.
+    pub fn size(&self) -> u64 {
+        self.0.memory.load.octets()
+    }
+
+    /// The same by route, those that have something queued. What is cheap for `depth` is cheap here.
+    pub async fn routes(&self) -> Result<Vec<RouteDepth>, QueueError> {
+        self.read(reader::routes).await
+    }
+
+    /// Keeps a small record under a name, in place of what was there; an empty one takes the name away. Calls take effect in
+    /// their order; each returns once that is on disk.
+    pub fn keep(&self, name: String, record: Vec<u8>) -> impl Future<Output = Result<(), QueueError>> + Send + use<> {
+        let (done, written) = oneshot::channel();
+        let sent = self.send(Job::Write(Box::new(Write::keep(format!("{KEPT}{name}"), record, done))));
+        async move {
+            sent?;
+            written.await.map_err(|_| QueueError::Closed)?
+        }
+    }
+
+    /// What is kept under names that begin so.
+    pub async fn kept(&self, prefix: &'static str) -> Result<Vec<(String, Vec<u8>)>, QueueError> {
+        self.read(move |store| reader::kept(store, prefix)).await
     }
 
     pub async fn counters(&self) -> Result<HashMap<String, Counter>, QueueError> {

@@ -153,6 +153,16 @@ pub struct Listed {
     pub legs: Vec<(u32, Leg, bool)>,
 }
 
+/// How much of a route lies in the queue: parts of messages, as many as a message has lanes and histories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteDepth {
+    pub route: RouteName,
+    pub waiting: u64,
+    pub held: u64,
+    /// When the oldest of those that wait was accepted, less than ten seconds too early.
+    pub oldest: Option<Timestamp>,
+}
+
 /// How much lies in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Depth {

@@ -13,7 +13,8 @@ use super::lease::{LegId, Taken};
 use super::recent::Message;
 use super::store::Store;
 use super::tables::{COUNTERS, DUE, LEGS, LegKey, MESSAGES, Place, at, decode, lane_key, lane_of};
-use super::{Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegState, Listed, Memory};
+use super::tally::{self, TALLY};
+use super::{Claim, Claimed, Counter, Depth, KEPT, Lane, LaneDue, Leg, LegState, Listed, Memory, RouteDepth};
 use crate::mail::{Envelope, Mid, Timestamp};
 
 /// Contents up to this size are read ahead.
@@ -259,10 +260,31 @@ pub(super) fn counters(store: &Store) -> Result<HashMap<String, Counter>, Fault>
         let mut counters = HashMap::new();
         for row in txn.open_table(COUNTERS)?.iter()? {
             let (name, record) = row?;
+            if name.value().starts_with(KEPT) {
+                continue;
+            }
             counters.insert(name.value().to_owned(), decode("a counter", record.value())?);
         }
         Ok(counters)
     })
+}
+
+/// What is kept under names that begin so, each with the rest of its name.
+pub(super) fn kept(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    store.read(|txn| {
+        let mut kept = Vec::new();
+        for row in txn.open_table(COUNTERS)?.iter()? {
+            let (name, record) = row?;
+            if let Some(rest) = name.value().strip_prefix(KEPT).and_then(|name| name.strip_prefix(prefix)) {
+                kept.push((rest.to_owned(), record.value().to_vec()));
+            }
+        }
+        Ok(kept)
+    })
+}
+
+pub(super) fn routes(store: &Store) -> Result<Vec<RouteDepth>, Fault> {
+    store.read(|txn| tally::read(&txn.open_table(TALLY)?))
 }
 
 struct Records {

@@ -14,6 +14,7 @@ use super::QueueError;
 use super::error::Fault;
 use super::journal::Position;
 use super::tables::{BODIES, COUNTERS, DUE, JOURNAL, LEGS, MESSAGES, META, SCHEMA, SCHEMA_KEY};
+use super::tally::TALLY;
 use crate::os;
 
 /// Opens the database itself: the file's, or a test's.
@@ -191,6 +192,7 @@ fn prepare(database: &Database) -> Result<(), Fault> {
     txn.open_table(BODIES)?;
     txn.open_table(JOURNAL)?;
     txn.open_table(COUNTERS)?;
+    txn.open_table(TALLY)?;
     // Opening an old file writes nothing.
     if fresh { Ok(txn.commit()?) } else { Ok(txn.abort()?) }
 }

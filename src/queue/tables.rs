@@ -6,9 +6,10 @@
 //! | legs | mid, number | version octet, leg |
 //! | due | lane, due (ms), mid, number | nothing: an index of the waiting legs; held ones have no row |
 //! | bodies | segment, offset | mid, octets: which parts of the journal are still wanted |
-//! | counters | name | version octet, counter |
+//! | counters | name | version octet, counter; or what others keep under the name |
 //! | journal | nothing | segment, offset, group: what the tables have of the journal ends here |
-//! | meta | name | number: the schema's version; octets of all content |
+//! | tally | route, state, span of acceptance | how many legs |
+//! | meta | name | number: the schema's version; octets of all content; up to which group the tally was kept |
 //!
 //! Records are postcard behind a version octet, so that a later release reads what this one wrote.
 

@@ -8,6 +8,7 @@
 mod page;
 
 mod activation;
+mod admin;
 mod backlog;
 mod balancer;
 mod clients;
@@ -18,6 +19,7 @@ mod failover;
 mod first_mail;
 mod kill;
 mod lmtp;
+mod monitoring;
 mod mx;
 mod pickup;
 mod postfix;

@@ -146,12 +146,12 @@ fn check_online_comes_as_a_stranger() {
 }
 
 /// A certificate of the authority for each name; `foreign` is of another one.
-struct Authority {
+pub struct Authority {
     folder: PathBuf,
 }
 
 impl Authority {
-    fn write(folder: &Path, names: &[&str]) -> Self {
+    pub fn write(folder: &Path, names: &[&str]) -> Self {
         let issuer = |file: &str| {
             let mut params = CertificateParams::default();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -174,7 +174,7 @@ impl Authority {
         Self { folder: folder.to_owned() }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }

@@ -4,6 +4,7 @@ mod change;
 mod ends;
 mod lanes;
 mod limits;
+mod orders;
 mod outages;
 mod real;
 mod running;

@@ -30,6 +30,7 @@ struct Inner {
     leases: HashSet<(Mid, u32)>,
     nudges: HashMap<Lane, Timestamp>,
     counters: HashMap<String, Counter>,
+    kept: BTreeMap<String, Vec<u8>>,
     most_leases: usize,
     claims: usize,
     failing_reads: usize,
@@ -84,6 +85,11 @@ impl Shelf {
 
     pub fn claims(&self) -> usize {
         self.lock().claims
+    }
+
+    /// Names of what is kept.
+    pub fn kept(&self) -> Vec<String> {
+        self.lock().kept.keys().cloned().collect()
     }
 
     pub fn fail_reads(&self, times: usize) {
@@ -263,6 +269,25 @@ impl Backlog for Shelf {
                 envelope: inner.messages[&mid].0.clone(),
             })
             .collect())
+    }
+
+    fn keep(
+        &self,
+        name: String,
+        record: Vec<u8>,
+    ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static + use<> {
+        let mut inner = self.lock();
+        match record.is_empty() {
+            true => drop(inner.kept.remove(&name)),
+            false => drop(inner.kept.insert(name, record)),
+        }
+        std::future::ready(Ok(()))
+    }
+
+    async fn kept(&self, prefix: &'static str) -> Result<Vec<(String, Vec<u8>)>, QueueError> {
+        let inner = self.lock();
+        let kept = inner.kept.iter().filter_map(|(name, record)| Some((name.strip_prefix(prefix)?, record.clone())));
+        Ok(kept.map(|(name, record)| (name.to_owned(), record)).collect())
     }
 
     async fn counters(&self) -> Result<HashMap<String, Counter>, QueueError> {

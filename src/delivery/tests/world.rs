@@ -147,6 +147,17 @@ impl World {
         self.running = Some((tokio::spawn(scheduler.run(token.clone())), token));
     }
 
+    /// Started, and through what a start does.
+    pub async fn started(mut self) -> Self {
+        self.run_for(1).await;
+        self
+    }
+
+    /// Of the scheduler that was started last.
+    pub fn control(&self) -> Control {
+        self.control.clone().unwrap()
+    }
+
     /// Stops as SIGTERM does.
     pub async fn stop(&mut self) {
         let (task, token) = self.running.take().unwrap();

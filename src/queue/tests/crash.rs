@@ -1,7 +1,7 @@
 //! Power cuts at any write, with any part of the unsynced writes lost or torn: what was acknowledged is there, and nothing
 //! is there by halves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -134,7 +134,7 @@ pub(super) fn tables_agree(disk: &Disk, seed: u64) {
     assert_eq!(parts, wanted, "seed {seed}");
     let there: BTreeSet<_> = disk.names().into_iter().filter(|name| bodies::mid_of(name).is_some()).collect();
     assert_eq!(files, there, "seed {seed}");
-    let (mut due, mut legs) = (BTreeSet::new(), BTreeSet::new());
+    let (mut due, mut legs, mut tally) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     for row in txn.open_table(tables::DUE).unwrap().iter().unwrap() {
         let (key, _) = row.unwrap();
         let (lane, at, mid, number) = key.value();
@@ -143,11 +143,31 @@ pub(super) fn tables_agree(disk: &Disk, seed: u64) {
     for row in txn.open_table(tables::LEGS).unwrap().iter().unwrap() {
         let (key, record) = row.unwrap();
         let leg = tables::decode::<Leg>("", record.value()).unwrap();
+        let since = Mid::from_bits(key.value().0).accepted_at();
+        let of = tally.entry(leg.lane.route.to_string()).or_insert((0, 0, None));
+        if leg.state == LegState::Waiting {
+            of.0 += 1;
+            of.2 = Some(of.2.map_or(since, |oldest: Timestamp| oldest.min(since)));
+        } else {
+            of.1 += 1;
+        }
         if leg.state == LegState::Waiting {
             legs.insert((tables::lane_key(&leg.lane), tables::ms(leg.due), key.value().0, key.value().1));
         }
     }
     assert_eq!(due, legs, "seed {seed}");
+    let kept = tally::read(&txn.open_table(tally::TALLY).unwrap()).unwrap();
+    let kept: BTreeMap<_, _> =
+        kept.into_iter().map(|of| (of.route.to_string(), (of.waiting, of.held, of.oldest))).collect();
+    let spans = |(waiting, held, oldest): (u64, u64, Option<Timestamp>)| {
+        (waiting, held, oldest.map(|at| at.as_second().div_euclid(10)))
+    };
+    let counted: BTreeMap<_, _> = tally.into_iter().map(|(route, of)| (route, spans(of))).collect();
+    assert_eq!(
+        kept.into_iter().map(|(route, of)| (route, spans(of))).collect::<BTreeMap<_, _>>(),
+        counted,
+        "seed {seed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! The queue as a whole: on a file, on a disk that fails, and against a model.
 
+mod by_route;
 mod claims;
 mod crash;
 mod disk;
@@ -10,6 +11,7 @@ mod journal;
 mod load;
 mod model;
 mod spool;
+
 mod young;
 
 use std::path::PathBuf;

@@ -143,6 +143,13 @@ async fn compare(queue: &Queue, model: &Model) {
     let messages: BTreeSet<_> = model.legs.keys().map(|id| id.0).collect();
     let waiting = model.waiting().count() as u64;
     let held = model.legs.len() as u64 - waiting;
+    let mut routes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for leg in model.legs.values() {
+        let (waiting, held) = routes.entry(leg.lane.route.to_string()).or_default();
+        *(if leg.state == LegState::Waiting { waiting } else { held }) += 1;
+    }
+    let kept = queue.routes().await.unwrap().into_iter().map(|of| (of.route.to_string(), (of.waiting, of.held)));
+    assert_eq!(kept.collect::<BTreeMap<_, _>>(), routes);
     assert_eq!(queue.depth().await.unwrap(), Depth { messages: messages.len() as u64, waiting, held });
 }
 

@@ -1,5 +1,6 @@
 //! What the tests share. Every process and thread that a value here starts ends with the value.
 
+pub mod admin;
 pub mod api;
 pub mod cert;
 pub mod dns;
