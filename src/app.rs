@@ -1,16 +1,21 @@
 //! Builds the parts and starts them: the only place that knows them all.
 //!
 //! Order of the start: the queue (an unreadable one ends it here), transports, the listeners' sockets (a taken port ends
-//! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the admin server, the writer last.
+//! it here), then scheduler and doors; `live` then has what can change while they run. Order of the end: doors first, then sessions, attempts, the admin server, the writer last.
+
+pub mod configuration;
+mod live;
+mod watch;
+mod ways;
 
 mod supervision;
 
-use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -21,11 +26,12 @@ use crate::audit::{AuditError, Keeper, KeeperOptions, Trail};
 use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
 use crate::ingress;
-use crate::mail::{MidSource, ProviderName};
-use crate::os::{self, Clock, Condition, StopRequests};
+use crate::mail::MidSource;
+use crate::os::{self, Clock, Condition, ReloadRequests, StopRequests};
 use crate::queue::{Follower, Queue, QueueError, QueueOptions};
 use crate::routing::Table;
-use crate::transport::{self, Transport};
+
+pub use watch::Watched;
 
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
 const QUEUE_CACHE: usize = 32 << 20;
@@ -43,7 +49,11 @@ pub enum Ended {
 }
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) -> anyhow::Result<Ended> {
+pub fn run(
+    mut config: Config,
+    (origin, watched): (Origin, Watched),
+    lost_lines: admin::LostLines,
+) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passed = os::passed_sockets()
@@ -55,7 +65,7 @@ pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) ->
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, origin, lost_lines, queue.clone(), trail, passed));
+    let served = runtime.block_on(serve(config, (origin, watched), lost_lines, (queue.clone(), trail), passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -124,30 +134,29 @@ fn bound_connections(server: &mut Server, open_files: Option<u64>) {
 
 async fn serve(
     config: Config,
-    origin: &Origin,
+    (origin, watched): (Origin, Watched),
     lost_lines: admin::LostLines,
-    queue: Queue,
-    trail: Option<Trail>,
+    (queue, trail): (Queue, Option<Trail>),
     mut passed: Vec<TcpListener>,
 ) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
+    let reload_requests = ReloadRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
     let table = Arc::new(Table::of(&config));
     let revision = table.revision().to_owned();
-    let transports = transports(&config, &clock)?;
-    let server = config.server;
+    let transports = ways::transports(&config, &clock)?;
+    let server = &config.server;
     let started = clock.wall();
-    let settings = delivery::Settings::from(&server);
 
-    let limits = Arc::new(ingress::Limits::new(&server));
+    let limits = Arc::new(ingress::Limits::new(server));
     let counts = Arc::new(ingress::Counts::expecting(&server.listeners));
-    let listeners = server.listeners.iter().map(admin::ListenerFacts::from).collect();
-    let certificates = ingress::Certificates::load(&server, clock.wall())?;
-    let mut doors = Vec::with_capacity(server.listeners.len());
-    for listener in server.listeners {
-        let tls = certificates.of(&listener);
-        doors.push(ingress::bind_or_adopt(listener, tls, &mut passed)?);
+    let listeners: Vec<_> = server.listeners.iter().map(admin::ListenerFacts::from).collect();
+    let certificates = ingress::Certificates::load(server, clock.wall())?;
+    let mut bound = Vec::with_capacity(server.listeners.len());
+    for listener in &server.listeners {
+        let tls = certificates.of(listener);
+        bound.push((listener.clone(), ingress::bind_or_adopt(listener.clone(), tls, &mut passed)?));
     }
     ingress::none_left(&passed)?;
     let admin = match &server.admin {
@@ -157,31 +166,33 @@ async fn serve(
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
         table: table.clone(),
-        transports,
+        transports: transports.clone(),
         clock: clock.clone(),
         mids: mids.clone(),
-        settings,
+        settings: delivery::Settings::from(server),
     });
+    let (reloads, asked) = admin::Reloads::channel();
     let admin_deps = Arc::new(admin::Deps {
-        configuration: shown(origin),
+        configuration: shown(&origin),
         queue: queue.clone(),
         control: scheduler.control(),
         operator: scheduler.operator(),
         meter: scheduler.meter(),
-        listeners,
+        listeners: ArcSwap::from_pointee(listeners),
         counts: counts.clone(),
-        limits: limits.clone(),
+        limits: ArcSwap::new(limits.clone()),
         lost_lines,
         trail,
         clock: clock.clone(),
         started,
+        reloads,
     });
     let deps = Arc::new(ingress::Deps {
-        hostname: server.hostname,
+        hostname: server.hostname.clone(),
         table,
         queue,
-        access: Arc::new(Access::new(server.users, server.directory, server.logins)?),
-        clock: clock.clone(),
+        access: Arc::new(Access::new(server.users.clone(), server.directory.clone(), server.logins)?),
+        clock,
         mids,
         limits,
         counts,
@@ -190,21 +201,18 @@ async fn serve(
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let stop_admin = CancellationToken::new();
-    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps.clone(), stop_admin.clone())));
     let sessions = TaskTracker::new();
-    let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
+    let mut pickup = server.pickup.clone().map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
     }
     let (pulse, meter) = (scheduler.pulse(), scheduler.meter());
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
-    for door in doors {
-        sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
-    }
-    sessions.spawn(certificates.watch(clock, stop_doors.clone()));
-    if let Some(pickup) = pickup {
-        sessions.spawn(pickup.run(stop_doors.clone()));
-    }
+    let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps };
+    let mut live = live::Live::new(parts, sessions.clone(), stop_doors.clone());
+    live.open(bound, pickup);
+    let living = tokio::spawn(live.run(reload_requests, asked, stop_doors.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
     os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
     sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
@@ -214,6 +222,10 @@ async fn serve(
     os::tell(&[Condition::Stopping, Condition::Status("Stopping: attempts in flight get their time")]);
     let ending = async {
         stop_doors.cancel();
+        // A reload that is under way opens no door behind this.
+        if let Err(panic) = living.await {
+            error!(%panic, "a reload failed");
+        }
         sessions.close();
         sessions.wait().await;
         stop_delivery.cancel();
@@ -245,39 +257,4 @@ fn shown(origin: &Origin) -> String {
         Origin::Directory(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         Origin::BuiltIn => "the built-in default".to_owned(),
     }
-}
-
-/// The ways out, each by its provider's name.
-fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<ProviderName, Arc<dyn Transport>>> {
-    let hostname = &config.server.hostname;
-    let environment = transport::Environment {
-        hostname: hostname.clone(),
-        resolver: Arc::new(transport::dns::Dns::new(&config.server.nameservers)),
-        clock: clock.clone(),
-    };
-    let mut transports: HashMap<ProviderName, Arc<dyn Transport>> = HashMap::new();
-    for provider in &config.providers {
-        let built = (|| -> anyhow::Result<Arc<dyn Transport>> {
-            Ok(match &provider.transport {
-                config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
-                config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
-                config::Transport::Lmtp(lmtp) => {
-                    Arc::new(transport::SmtpTransport::lmtp(provider, lmtp, &environment)?)
-                }
-                config::Transport::SendGrid(sendgrid) => {
-                    Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
-                }
-                config::Transport::Mailgun(mailgun) => {
-                    Arc::new(transport::MailgunTransport::new(provider, mailgun, &environment)?)
-                }
-                config::Transport::Ses(ses) => Arc::new(transport::SesTransport::new(provider, ses, &environment)?),
-                config::Transport::Maildir(maildir) => {
-                    Arc::new(transport::MaildirTransport::new(provider, maildir, &environment)?)
-                }
-            })
-        })();
-        let transport = built.with_context(|| format!("{}: provider '{}'", provider.place, provider.name))?;
-        transports.insert(provider.name.clone(), transport);
-    }
-    Ok(transports)
 }

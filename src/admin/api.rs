@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, explain, health, metrics, pages, providers, queue, status, trace};
+use super::{ErrorBody, Fault, Gate, Shared, explain, health, metrics, pages, providers, queue, reload, status, trace};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -41,6 +41,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         queue::Described::openapi(),
         trace::Described::openapi(),
         explain::Described::openapi(),
+        reload::Described::openapi(),
     ] {
         document.merge(part);
     }
@@ -52,7 +53,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    let all = Router::new().route("/openapi.json", document).merge(status::routes());
+    let all = Router::new().route("/openapi.json", document).merge(status::routes()).merge(reload::routes());
     all.merge(providers::routes()).merge(queue::routes()).merge(trace::routes()).merge(explain::routes())
 }
 

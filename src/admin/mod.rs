@@ -19,6 +19,7 @@ mod metrics;
 mod pages;
 mod providers;
 mod queue;
+mod reload;
 mod status;
 mod trace;
 
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -58,6 +60,7 @@ pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
 pub use providers::OrderBody;
 pub use queue::ImportAnswer;
+pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
 pub use status::*;
 pub use trace::{Anchors, Traced, Wanted};
 
@@ -79,9 +82,10 @@ pub struct Deps {
     /// What is done to the queue.
     pub operator: delivery::operate::Operator,
     pub meter: Arc<delivery::Meter>,
-    pub listeners: Vec<ListenerFacts>,
+    /// Of the configuration in force.
+    pub listeners: ArcSwap<Vec<ListenerFacts>>,
     pub counts: Arc<ingress::Counts>,
-    pub limits: Arc<ingress::Limits>,
+    pub limits: ArcSwap<ingress::Limits>,
     /// Lines that the log has lost since the start.
     pub lost_lines: LostLines,
     /// The audit trail, where one is kept.
@@ -89,6 +93,7 @@ pub struct Deps {
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,
+    pub reloads: Reloads,
 }
 
 pub type Shared = Arc<Deps>;
@@ -121,7 +126,7 @@ impl From<&Listener> for ListenerFacts {
 
 impl Deps {
     fn memory_is_full(&self) -> bool {
-        !self.limits.has_memory()
+        !self.limits.load().has_memory()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod diff;
 mod explain;
 mod hash_password;
 mod init;
@@ -10,6 +11,7 @@ mod log;
 mod man;
 mod provider;
 mod queue;
+mod reload;
 mod remote;
 mod run;
 mod schema;
@@ -41,10 +43,12 @@ enum Verb {
     Run,
     Init(init::Args),
     Check(check::Args),
+    Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
     Provider(provider::Args),
     Queue(queue::Args),
+    Reload(reload::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -66,10 +70,12 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
+        Verb::Diff(args) => diff::run(&args),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
+        Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Trace(args) => trace::run(&args, config),
         Verb::Schema(args) => schema::run(&args),

@@ -60,7 +60,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     if args.wanted.is_none() && args.since.is_none() && !args.verify {
         bail!("what is to be traced? Give a mid, an address or an id, or --since, or --verify");
     }
-    let server = load::to_steer(directory)?.server;
+    let server = load::to_steer(directory)?;
     let Some(audit) = &server.audit else { bail!("no trail is kept: `audit: off` is in waypost.yaml") };
     if !audit.path.exists() {
         bail!("there is no audit trail {}: the relay has not run yet, or keeps it elsewhere", audit.path.display());

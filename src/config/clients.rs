@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{Limit, Rate, Size};
 
 /// Whichever listener they come to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
     /// Of all listeners together.
     pub max_connections: usize,

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 
 use super::check::{self, Files};
 use super::fault::Fault;
-use super::model::{Config, RouteTest};
+use super::model::{Config, RouteTest, Server};
 use super::origin::{Kind, Source, Sources, Unreadable};
 use super::problem::{self, Problem, Severity};
 use super::raw::{ProvidersFile, RoutesFile, ServerFile, UsersFile};
@@ -19,6 +19,8 @@ use super::tree::{self, Spot, Value};
 pub struct Loaded {
     /// `None` where there are errors.
     pub config: Option<Config>,
+    /// The server's part as far as it makes sense, errors or not: to find the relay that runs with it.
+    pub server: Server,
     /// The `tests` of the route files, to be asked of the table.
     pub tests: Vec<RouteTest>,
     /// All errors and warnings of all files, in their order.
@@ -63,8 +65,9 @@ pub fn load(sources: &Sources, outside: &dyn Outside) -> Loaded {
         problems.push(Problem::general(Severity::Error, Fault::NoRoutes.to_string()));
     }
     problem::sort(&mut problems);
+    let server = config.server.clone();
     let config = (!problems.iter().any(Problem::is_error)).then(|| Config { revision: revision(sources), ..config });
-    Loaded { config, tests, problems }
+    Loaded { config, server, tests, problems }
 }
 
 /// Names what the table was made of: the first twelve hex digits of SHA-256 over the names and texts of the files of routes

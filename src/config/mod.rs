@@ -7,6 +7,7 @@
 mod admin;
 mod check;
 mod clients;
+mod diff;
 mod fault;
 mod load;
 mod model;
@@ -23,9 +24,10 @@ mod verifier;
 
 pub use admin::Admin;
 pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
+pub use diff::{Change, ChangeJson, Kind as ChangeKind, What as ChangeWhat, changes};
 pub use load::{Loaded, load};
 pub use model::*;
-pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, locate, read};
+pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, files, locate, read};
 pub use pattern::{AddressPattern, DomainPattern, Glob, PatternError};
 pub use problem::{Problem, ProblemJson, Severity, sort};
 pub use schema::schema;

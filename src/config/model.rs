@@ -49,9 +49,11 @@ pub struct Server {
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,
     pub clients: ClientLimits,
+    /// Changed files of the configuration are taken up by themselves.
+    pub watch: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
@@ -91,7 +93,7 @@ pub enum ListenerProtocol {
 }
 
 /// A network that may relay, and what it may send as (empty: anything).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     pub network: IpNet,
     pub senders: Vec<AddressPattern>,
@@ -112,14 +114,14 @@ pub enum Authentication {
 }
 
 /// PEM file with those who issue clients' certificates, and where the configuration names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCa {
     pub file: PathBuf,
     pub place: Place,
 }
 
 /// A certificate, and where the configuration names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerCertificate {
     pub files: TlsFiles,
     pub certificate_place: Place,
@@ -127,13 +129,13 @@ pub struct ServerCertificate {
 }
 
 /// PEM files, resolved against the configuration directory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
     /// `None`: it signs in elsewhere, and the entry says what it may send as.
@@ -146,7 +148,7 @@ pub struct User {
 }
 
 /// An LDAP server that knows users: who can bind there signs in here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     /// `ldap://` or `ldaps://`, with a host and perhaps a port.
     pub url: String,
@@ -168,7 +170,7 @@ pub struct Directory {
 }
 
 /// How a user's DN is known. `{user}` stands for the name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     Template(String),
     Search { base: String, filter: String, bind: Option<(String, Secret)> },
@@ -202,7 +204,7 @@ impl Default for LoginLimits {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     pub path: PathBuf,
     pub retry: Vec<Duration>,
@@ -234,7 +236,7 @@ pub enum AuditAddresses {
 }
 
 /// The folder whose files are sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pickup {
     pub path: PathBuf,
     /// Where files go that cannot be sent.
@@ -253,7 +255,7 @@ impl Pickup {
     pub const LISTENER: &str = "pickup";
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// `None`: text on a terminal, the journal's where standard error goes there, JSON otherwise.
     pub format: Option<LogFormat>,
@@ -303,13 +305,13 @@ pub struct Place {
 }
 
 /// One key of a `match`: negated by `not`, and then the OR of its values.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub negated: bool,
     pub test: Test,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Sender(Vec<AddressPattern>),
     SenderDomain(Vec<DomainPattern>),
@@ -338,7 +340,7 @@ pub enum SizeOrder {
     GreaterOrEqual,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Tiers in order; each a set of providers with weights.
     Deliver(Vec<Tier>),
@@ -350,10 +352,10 @@ pub enum Action {
 }
 
 /// Providers that share traffic by weight; each covers for the others. Never empty, no weight is 0.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier(pub Vec<(ProviderName, u32)>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// 4yz or 5yz.
     pub code: u16,
@@ -465,7 +467,7 @@ pub struct Timeouts {
     pub content: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     Mx(MxSettings),
     Smtp(SmtpSettings),
@@ -491,7 +493,7 @@ impl Transport {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MxSettings {
     pub tls: MxTls,
     pub port: u16,
@@ -510,7 +512,7 @@ pub enum MxTls {
     Verify,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmtpSettings {
     pub host: String,
     pub port: u16,
@@ -522,7 +524,7 @@ pub struct SmtpSettings {
     pub flavor: Option<Flavor>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LmtpSettings {
     pub way: LmtpWay,
     /// `None` with a socket.
@@ -532,7 +534,7 @@ pub struct LmtpSettings {
     pub source: Option<IpAddr>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LmtpWay {
     Host { host: String, port: u16 },
     Socket(PathBuf),
@@ -548,7 +550,7 @@ pub enum SmtpTls {
     Implicit,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub username: String,
     pub password: Secret,
@@ -561,21 +563,21 @@ pub enum Flavor {
     Ses,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendGridSettings {
     pub api_key: Secret,
     /// Scheme and host, from `region` or `endpoint`, without a final slash.
     pub endpoint: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailgunSettings {
     pub api_key: Secret,
     pub endpoint: String,
     pub domain: Domain,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SesSettings {
     pub region: String,
     /// `None`: the region's own.
@@ -585,13 +587,13 @@ pub struct SesSettings {
     pub configuration_set: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SesCredentials {
     pub access_key_id: String,
     pub secret_access_key: Secret,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaildirSettings {
     pub path: PathBuf,
 }

@@ -14,6 +14,8 @@
 //!    recipient by recipient (`settle::settle`).
 //! 8. The settlement is written with the reports it calls for (`Desk::write`); new legs nudge their lanes: step 1.
 //!
+//! A changed configuration takes over between two of these steps (`Scheduler::change`); attempts under way end by the old one.
+//!
 //! Beside that, the sweep finds what expires or is delayed while it waits (`sweep::sweep`).
 //!
 //! `breaker`, `schedule`, `plan` and `settle` are pure: time and randomness are arguments. All state has one owner, the
@@ -23,6 +25,7 @@ mod attempt;
 mod backlog;
 mod board;
 mod breaker;
+mod change;
 mod control;
 mod desk;
 mod finish;
@@ -66,6 +69,7 @@ use crate::routing::Table;
 use crate::transport::Transport;
 
 pub use backlog::Backlog;
+pub use change::Change;
 pub use control::{Control, OrderError, Stopped, Wish};
 pub use desk::lane;
 pub use lately::{OUTCOMES, Recent};

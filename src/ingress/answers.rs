@@ -26,8 +26,19 @@ pub(super) struct Who<'a> {
     pub reverse_path: Option<&'a Address>,
 }
 
+/// The user was taken away, or has another password now.
+pub(super) fn estranged(door: &Door, who: Who<'_>) -> Answer {
+    let reply = refusal(421, 7, 0, "Your login has changed here: connect anew and sign in");
+    refuse(door, who, None, (Why::Relaying, reply))
+}
+
 /// `size`: the octets of content that the client announces (RFC 1870).
 pub(super) fn mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Answer {
+    // Since it came, it may have been denied.
+    if door.networks.denies(who.client) {
+        let reply = refusal(421, 7, 1, "Access denied: no mail is taken from your address any more");
+        return refuse(door, who, None, (Why::Relaying, reply));
+    }
     if let Some(senders) = senders(door, who.client, who.user)
         && !senders.take(who.reverse_path)
     {

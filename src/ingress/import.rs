@@ -57,7 +57,8 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         Some(found) => found,
         None => reader.end(),
     };
-    let front = envelope::read(&found.section, operator.hostname()).map_err(|fault| bad(fault.to_string()))?;
+    let hostname = operator.hostname();
+    let front = envelope::read(&found.section, &hostname).map_err(|fault| bad(fault.to_string()))?;
     let now = operator.clock().now();
     let mid = operator.mids().next(now, rand::random());
     let section = if front.origin.is_some() {
@@ -66,13 +67,13 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         let received = Received {
             helo: None,
             client: None,
-            by: operator.hostname().as_str(),
+            by: hostname.as_str(),
             protocol: Protocol { extended: true, ..Protocol::default() },
             mid,
             recipient: None,
             at: operator.clock().wall(),
         };
-        head::assemble(&front.section, &received, operator.hostname()).map_err(of_fault)?
+        head::assemble(&front.section, &received, &hostname).map_err(of_fault)?
     };
     let header_size = section.octets().len();
     let size = (header_size + found.body.len()) as u64;

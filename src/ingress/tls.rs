@@ -100,14 +100,23 @@ pub struct Certificates {
 impl Certificates {
     /// Reads all files. Blocking.
     pub fn load(server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
+        Self::of_listeners(server, admin.map(Arc::new), now)
+    }
+
+    /// Those of a changed configuration, all read anew. The admin server, which stays as it is, keeps its own. Blocking.
+    pub fn renewed(&self, server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        Self::of_listeners(server, self.admin.clone(), now)
+    }
+
+    fn of_listeners(server: &Server, admin: Option<Arc<Store>>, now: Timestamp) -> Result<Self, TlsError> {
         let mut own = HashMap::new();
         for listener in &server.listeners {
             if let Some(certificate) = &listener.certificate {
                 own.insert(listener.name.clone(), Arc::new(Store::load(vec![certificate.files.clone()], now)?));
             }
         }
-        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
-        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
         let needs_common = |listener: &Listener| listener.tls != ListenerTls::None && listener.certificate.is_none();
         let common = if !server.tls.is_empty() {
             let files = server.tls.iter().map(|certificate| certificate.files.clone()).collect();
@@ -126,7 +135,7 @@ impl Certificates {
                 handshakes.insert(listener.name.clone(), Arc::new(Handshakes::new(certificates, client_ca)?));
             }
         }
-        Ok(Self { common, own, handshakes, admin: admin.map(Arc::new) })
+        Ok(Self { common, own, handshakes, admin })
     }
 
     /// What the listener's handshakes are made of; `None` where it has no TLS.
@@ -142,13 +151,22 @@ impl Certificates {
     }
 
     /// Looks after the files until the token is cancelled: what has changed is read anew.
-    pub async fn watch(self, clock: Clock, token: CancellationToken) {
-        let stores: Vec<Arc<Store>> = self.common.into_iter().chain(self.own.into_values()).chain(self.admin).collect();
+    pub fn watch(&self, clock: Clock, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let stores: Vec<_> = self.common.iter().chain(self.own.values()).chain(&self.admin).cloned().collect();
+        let handshakes: Vec<_> =
+            self.handshakes.values().filter(|handshakes| handshakes.asks_for_certificates()).cloned().collect();
+        Self::watch_all(stores, handshakes, clock, token)
+    }
+
+    async fn watch_all(
+        stores: Vec<Arc<Store>>,
+        handshakes: Vec<Arc<Handshakes>>,
+        clock: Clock,
+        token: CancellationToken,
+    ) {
         if stores.is_empty() {
             return;
         }
-        let handshakes: Vec<Arc<Handshakes>> =
-            self.handshakes.into_values().filter(|handshakes| handshakes.asks_for_certificates()).collect();
         let files = Arc::new((stores, handshakes));
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -15,6 +15,6 @@ pub use file::{
 };
 pub use host::{hostname, other_owner, username};
 pub use service::{Condition, is_supervised, logs_to_journal, tell, watchdog};
-pub use signal::StopRequests;
+pub use signal::{ReloadRequests, StopRequests};
 pub use socket::{passed_sockets, reuse_address};
 pub use stamp::{FileStamp, mode_for_others, stamp};

@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::config::Size;
 use crate::mail::{Envelope, Mid, Timestamp};
 use bodies::Bodies;
 use error::Fault;
@@ -332,6 +333,12 @@ impl Queue {
         }
         self.0.memory.load.room_for(octets).map_err(|detail| self.laden(detail))?;
         self.0.memory.admits(octets, self.path())
+    }
+
+    /// Other marks than those it was opened with, from now on.
+    pub fn set_marks(&self, min_free: Size, max_messages: u64, max_size: Option<Size>) {
+        self.0.memory.space.set(min_free.0);
+        self.0.memory.load.set(max_messages, max_size);
     }
 
     fn coming(&self, octets: u64) -> Result<Coming, QueueError> {

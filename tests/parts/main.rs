@@ -27,6 +27,7 @@ mod postfix;
 mod queue;
 mod rates;
 mod relaying;
+mod reload;
 mod send;
 mod service;
 mod shutdown;

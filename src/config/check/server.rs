@@ -12,7 +12,7 @@ use crate::config::model::{
     Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup,
     QueueSettings, Server, ServerCertificate, TlsFiles,
 };
-use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, ServerFile, Span};
+use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, Reloading, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
 use crate::config::{ClientLimits, MailLimits, Size};
@@ -41,6 +41,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
             clients: ClientLimits::default(),
+            watch: true,
         };
     };
     cx.file = name.clone();
@@ -89,6 +90,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         },
         shutdown_grace: file.shutdown_grace.get().map_or(Duration::from_secs(30), |grace| grace.0),
         clients: clients::clients(file, cx),
+        watch: file.reload.or(Reloading::Watch) == Reloading::Watch,
     }
 }
 

@@ -39,6 +39,9 @@ record! {
         may "admin" admin: RawAdmin,
         /// The log.
         may "log" log: RawLog,
+        /// How changed files of the configuration take effect: watch, by themselves, or manual, by SIGHUP and `waypost reload`
+        /// alone. Default: watch.
+        may "reload" reload: Reloading,
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
         may "shutdown_grace" shutdown_grace: Pause,
         /// Connections of clients at one time, of all listeners together. Default: 10000.
@@ -231,6 +234,21 @@ record! {
         may "level" level: LogLevel,
     }
     later ["file"]
+}
+
+/// `reload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Reloading {
+    Watch,
+    Manual,
+}
+
+words! {
+    Reloading {
+        "watch" => Reloading::Watch,
+        "manual" => Reloading::Manual,
+    }
+    later []
 }
 
 words! {

@@ -124,7 +124,7 @@ impl<'a> Order<'a> {
         let addresses = chosen.iter().filter_map(|recipient| Some(of(recipient.index)?.address.to_string()));
         let recipients = addresses.map(Into::into).collect();
         let act = audit::record::Act { to: self.act.to().into(), recipients, ..self.by.note(self.act.name()) };
-        desk.settings.notes.act(desk.clock.now(), Some(claim.mid), act)
+        self.operator.notes().act(desk.clock.now(), Some(claim.mid), act)
     }
 
     async fn then(&self, claim: &Claim, recipients: Vec<LegRecipient>) -> Result<Then, QueueError> {
@@ -154,8 +154,8 @@ impl<'a> Order<'a> {
     /// Past the route that holds it, where that is why it waits.
     async fn released(&self, claim: &Claim, leg: Leg) -> Result<Then, QueueError> {
         let mut orders = Orders { since: Some(self.now), ..leg.orders.clone() };
-        let by = self.operator.desk.table.route_named(&leg.lane.route);
-        let holds = by.is_some_and(|route| matches!(route.action, Action::Hold { .. }));
+        let table = self.operator.table();
+        let holds = table.route_named(&leg.lane.route).is_some_and(|route| matches!(route.action, Action::Hold { .. }));
         if holds && !orders.route && !orders.past.contains(&leg.lane.route) {
             orders.past.push(leg.lane.route.clone());
         }
@@ -185,10 +185,11 @@ impl<'a> Order<'a> {
     /// or never sent.
     async fn sent_on(&self, claim: &Claim, leg: Leg, what: &str) -> Result<Then, QueueError> {
         let desk = &self.operator.desk;
+        let rules = desk.rules();
         let mut header = None;
         let mut legs: Vec<Leg> = Vec::new();
         for recipient in &leg.recipients {
-            let lane = match desk.way(claim.mid, &claim.envelope, recipient.index, &leg, &mut header).await? {
+            let lane = match desk.way(&rules, (claim.mid, &claim.envelope, recipient.index), &leg, &mut header).await? {
                 Way::Deliver(_, lane) => lane,
                 Way::Hold(lane, why) => {
                     return Ok(Then::Refuse(format!("it was not {what}: route {} would hold it: {why}", lane.route)));
@@ -241,7 +242,7 @@ fn destination(
     route: Option<&str>,
     provider: Option<&str>,
 ) -> Result<(Option<RouteName>, Option<ProviderName>), OperateError> {
-    let table = &operator.desk.table;
+    let table = operator.table();
     let (route, provider) = (route.map(RouteName::new), provider.map(ProviderName::new));
     if let Some(name) = &route {
         let known = table.route_named(name).ok_or_else(|| {

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -53,7 +54,7 @@ const SWEEP: Duration = Duration::from_secs(600);
 
 /// The folder at work.
 pub struct Pickup {
-    deps: Arc<Deps>,
+    deps: Arc<ArcSwap<Deps>>,
     settings: Arc<config::Pickup>,
     senders: Arc<Senders>,
     mail: MailMeter<()>,
@@ -76,7 +77,7 @@ enum Trouble {
 impl Pickup {
     pub fn new(deps: Arc<Deps>, settings: config::Pickup) -> Self {
         Self {
-            deps,
+            deps: Arc::new(ArcSwap::new(deps)),
             senders: Arc::new(Senders::of_pickup(&settings)),
             mail: MailMeter::new(settings.limits),
             settings: Arc::new(settings),
@@ -86,6 +87,11 @@ impl Pickup {
             trouble: None,
             warned: false,
         }
+    }
+
+    /// What it works with; from the next look on, what was put in its place.
+    pub fn deps(&self) -> Arc<ArcSwap<Deps>> {
+        self.deps.clone()
     }
 
     /// Removes what a crash left and the queue has. To be done before anything is delivered from the queue: of what is
@@ -100,7 +106,7 @@ impl Pickup {
             && let Ok(found) = blocking(move || scan(&path)).await
         {
             for (name, _) in found.into_iter().filter(|(name, _)| is_taken(name)) {
-                send::drop_queued(&self.deps, &self.settings, &name).await;
+                send::drop_queued(&self.deps.load_full(), &self.settings, &name).await;
             }
         }
     }
@@ -156,7 +162,7 @@ impl Pickup {
             return;
         }
         self.sweep = Instant::now() + SWEEP;
-        let (path, now) = (self.settings.path.clone(), self.deps.clock.wall());
+        let (path, now) = (self.settings.path.clone(), self.deps.load().clock.wall());
         if let Ok(gone) = blocking(move || folder::sweep(&path, now, LEFTOVER)).await
             && gone > 0
         {
@@ -177,7 +183,7 @@ impl Pickup {
             if token.is_cancelled() || pause > POLL || self.mail.take(Counted::Message, &()).is_err() {
                 break;
             }
-            let (deps, settings, token) = (Arc::clone(&self.deps), Arc::clone(&self.settings), token.clone());
+            let (deps, settings, token) = (self.deps.load_full(), Arc::clone(&self.settings), token.clone());
             let senders = Arc::clone(&self.senders);
             sending.spawn(async move {
                 let done = send(&deps, &settings, senders, &ready, &token).await;

@@ -172,6 +172,11 @@ impl Session {
         self.user.as_deref()
     }
 
+    /// Who has signed in by AUTH in this session.
+    pub fn signed_in(&self) -> Option<&str> {
+        self.user().filter(|_| !self.by_certificate)
+    }
+
     /// The reverse-path of the transaction that is open (inner `None`: the null one).
     pub fn reverse_path(&self) -> Option<Option<&Address>> {
         match &self.state {
