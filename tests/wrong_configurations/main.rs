@@ -260,8 +260,8 @@ fn the_server() {
                 ],
             ),
             (
-                "audit: {keep: 90d}\nqueue: {url: x}",
-                &["1:1: key 'audit' is not supported yet", "2:9: key 'url' is not supported yet"],
+                "inspect: []\nqueue: {url: x}",
+                &["1:1: key 'inspect' is not supported yet", "2:9: key 'url' is not supported yet"],
             ),
             (
                 "nonsense: 1",
