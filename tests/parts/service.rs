@@ -51,7 +51,7 @@ fn the_supervisor_hears_how_the_relay_fares() {
         last = next();
     }
     assert!(last.starts_with("STOPPING=1\nSTATUS=Stopping"), "{last}");
-    assert!(relay.stop(BOUND).success());
+    assert!(relay.process().wait(BOUND).success());
 }
 
 #[test]

@@ -297,6 +297,19 @@ async fn mail_that_a_route_holds_is_released_past_it() {
     let answer = operator.act(&request(Act::Release, &[mid]), &by()).await.unwrap();
     assert_eq!(answer.messages, 1, "{answer:?}");
     assert_eq!(words(&queue, mid).await, "0: all due");
+    // Moved, it stays held, and goes that way when it is released; by the table again it is the route's.
+    let mid = accept(&queue, &mids, &to, vec![held("review", 1)]).await;
+    for (act, becomes) in [
+        (to_provider("a"), "0: all via a held (asked)"),
+        (Act::Move { route: None, provider: None }, "0: review held (review)"),
+        (to_route("all"), "0: all ordered held (review)"),
+        (to_provider("a"), "0: all via a held (review)"),
+        (Act::Release, "0: all via a due"),
+    ] {
+        let answer = operator.act(&request(act.clone(), &[mid]), &by()).await.unwrap();
+        assert_eq!(answer.messages, 1, "{act:?}: {answer:?}");
+        assert_eq!(words(&queue, mid).await, becomes, "{act:?}");
+    }
     queue.close().await;
 }
 
