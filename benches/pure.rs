@@ -48,6 +48,7 @@ fn sessions(criterion: &mut Criterion) {
         starttls: false,
         authentication: false,
         scram: false,
+        old_auth: false,
     });
     let peer = Peer { loopback: true, tls: false, must_authenticate: false };
     let mut group = criterion.benchmark_group("session");

@@ -1,28 +1,37 @@
 //! Builds the parts and starts them: the only place that knows them all.
 //!
 //! Order of the start: the queue (an unreadable one ends it here), transports, the listeners' sockets (a taken port ends
-//! it here), then scheduler and doors. Order of the end: doors first, then sessions, attempts, the admin server, the writer last.
+//! it here), then scheduler and doors; `live` then has what can change while they run. Order of the end: doors first, then sessions, attempts, the admin server, the writer last.
 
-use std::collections::HashMap;
+pub mod configuration;
+mod live;
+mod watch;
+mod ways;
+
+mod supervision;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::admin;
+use crate::audit::{AuditError, Keeper, KeeperOptions, Trail};
 use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
 use crate::ingress;
-use crate::mail::{MidSource, ProviderName};
-use crate::os::{self, Clock, StopRequests};
-use crate::queue::{Queue, QueueOptions};
+use crate::mail::MidSource;
+use crate::os::{self, Clock, Condition, ReloadRequests, StopRequests};
+use crate::queue::{Follower, Queue, QueueError, QueueOptions};
 use crate::routing::Table;
-use crate::transport::{self, Transport};
+
+pub use watch::Watched;
 
 /// redb's page cache. The backlog lies on disk: more cache buys little, and this bounds the relay's memory.
 const QUEUE_CACHE: usize = 32 << 20;
@@ -40,19 +49,23 @@ pub enum Ended {
 }
 
 /// Runs the relay until it is asked to stop, and then until all it has in hand is settled.
-pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) -> anyhow::Result<Ended> {
+pub fn run(
+    mut config: Config,
+    (origin, watched): (Origin, Watched),
+    lost_lines: admin::LostLines,
+) -> anyhow::Result<Ended> {
     // Fails only where one is installed already, and then it is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     bound_connections(&mut config.server, os::open_files());
-    let queue = Queue::open(queue_options(&config.server))?;
+    let (queue, trail) = open_queue(&config.server)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, origin, lost_lines, queue.clone(), passed));
+    let served = runtime.block_on(serve(config, (origin, watched), lost_lines, (queue.clone(), trail), passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
@@ -63,15 +76,45 @@ pub fn run(mut config: Config, origin: &Origin, lost_lines: admin::LostLines) ->
     served
 }
 
-/// How the configured queue is opened.
-pub fn queue_options(server: &Server) -> QueueOptions {
-    QueueOptions {
+/// Why there is no queue to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Trail(#[from] AuditError),
+}
+
+impl OpenError {
+    /// Another process has it.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Queue(QueueError::InUse { .. }) | Self::Trail(AuditError::Busy { .. }))
+    }
+}
+
+/// The configured queue, and the trail that follows it: whoever changes the queue, the trail has it.
+pub fn open_queue(server: &Server) -> Result<(Queue, Option<Trail>), OpenError> {
+    let keeper = server.audit.as_ref().map(keeper).transpose()?;
+    let (keeper, trail) = keeper.unzip();
+    let follower = keeper.map(|keeper| Box::new(keeper) as Box<dyn Follower>);
+    let options = QueueOptions {
         path: server.queue.path.clone(),
         min_free: server.queue.min_free,
         max_messages: server.queue.max_messages,
         max_size: server.queue.max_size,
         cache: QUEUE_CACHE,
-    }
+    };
+    Ok((Queue::open_followed(options, follower)?, trail))
+}
+
+/// The audit trail's writer, and what reads it.
+fn keeper(audit: &config::Audit) -> Result<(Keeper, Trail), AuditError> {
+    let hashed = match audit.addresses {
+        config::AuditAddresses::Clear => false,
+        config::AuditAddresses::Hashed => true,
+    };
+    let options = KeeperOptions { path: audit.path.clone(), keep: audit.keep, max_size: audit.max_size, hashed };
+    Keeper::open(options, Clock::system())
 }
 
 /// A client for whom there is no file left could not even be told so; attempts and the queue need some, too.
@@ -91,28 +134,29 @@ fn bound_connections(server: &mut Server, open_files: Option<u64>) {
 
 async fn serve(
     config: Config,
-    origin: &Origin,
+    (origin, watched): (Origin, Watched),
     lost_lines: admin::LostLines,
-    queue: Queue,
+    (queue, trail): (Queue, Option<Trail>),
     mut passed: Vec<TcpListener>,
 ) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
+    let reload_requests = ReloadRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
-    let table = Arc::new(Table::new(config.routes.clone(), config.providers.clone()));
-    let transports = transports(&config, &clock)?;
-    let server = config.server;
+    let table = Arc::new(Table::of(&config));
+    let revision = table.revision().to_owned();
+    let transports = ways::transports(&config, &clock)?;
+    let server = &config.server;
     let started = clock.wall();
-    let settings = delivery::Settings::from(&server);
 
-    let limits = Arc::new(ingress::Limits::new(&server));
+    let limits = Arc::new(ingress::Limits::new(server));
     let counts = Arc::new(ingress::Counts::expecting(&server.listeners));
-    let listeners = server.listeners.iter().map(admin::ListenerFacts::from).collect();
-    let certificates = ingress::Certificates::load(&server, clock.wall())?;
-    let mut doors = Vec::with_capacity(server.listeners.len());
-    for listener in server.listeners {
-        let tls = certificates.of(&listener)?;
-        doors.push(ingress::bind_or_adopt(listener, tls, &mut passed)?);
+    let listeners: Vec<_> = server.listeners.iter().map(admin::ListenerFacts::from).collect();
+    let certificates = ingress::Certificates::load(server, clock.wall())?;
+    let mut bound = Vec::with_capacity(server.listeners.len());
+    for listener in &server.listeners {
+        let tls = certificates.of(listener);
+        bound.push((listener.clone(), ingress::bind_or_adopt(listener.clone(), tls, &mut passed)?));
     }
     ingress::none_left(&passed)?;
     let admin = match &server.admin {
@@ -122,30 +166,33 @@ async fn serve(
     let scheduler = delivery::Scheduler::new(delivery::Deps {
         queue: queue.clone(),
         table: table.clone(),
-        transports,
+        transports: transports.clone(),
         clock: clock.clone(),
         mids: mids.clone(),
-        settings,
+        settings: delivery::Settings::from(server),
     });
+    let (reloads, asked) = admin::Reloads::channel();
     let admin_deps = Arc::new(admin::Deps {
-        configuration: shown(origin),
+        configuration: shown(&origin),
         queue: queue.clone(),
         control: scheduler.control(),
         operator: scheduler.operator(),
         meter: scheduler.meter(),
-        listeners,
+        listeners: ArcSwap::from_pointee(listeners),
         counts: counts.clone(),
-        limits: limits.clone(),
+        limits: ArcSwap::new(limits.clone()),
         lost_lines,
+        trail,
         clock: clock.clone(),
         started,
+        reloads,
     });
     let deps = Arc::new(ingress::Deps {
-        hostname: server.hostname,
+        hostname: server.hostname.clone(),
         table,
         queue,
-        access: Arc::new(Access::new(server.users, server.directory, server.logins)?),
-        clock: clock.clone(),
+        access: Arc::new(Access::new(server.users.clone(), server.directory.clone(), server.logins)?),
+        clock,
         mids,
         limits,
         counts,
@@ -154,26 +201,31 @@ async fn serve(
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let stop_admin = CancellationToken::new();
-    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps.clone(), stop_admin.clone())));
     let sessions = TaskTracker::new();
-    let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
+    let mut pickup = server.pickup.clone().map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
     }
+    let (pulse, meter) = (scheduler.pulse(), scheduler.meter());
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
-    for door in doors {
-        sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
-    }
-    sessions.spawn(certificates.watch(clock, stop_doors.clone()));
-    if let Some(pickup) = pickup {
-        sessions.spawn(pickup.run(stop_doors.clone()));
-    }
-    info!(version = env!("CARGO_PKG_VERSION"), "waypost is ready");
+    let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps };
+    let mut live = live::Live::new(parts, sessions.clone(), stop_doors.clone());
+    live.open(bound, pickup);
+    let living = tokio::spawn(live.run(reload_requests, asked, stop_doors.clone()));
+    info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
+    os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
+    sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
 
     let signal = stop_requests.next().await;
     info!(signal, "stopping: no new sessions, attempts in flight get their time");
+    os::tell(&[Condition::Stopping, Condition::Status("Stopping: attempts in flight get their time")]);
     let ending = async {
         stop_doors.cancel();
+        // A reload that is under way opens no door behind this.
+        if let Err(panic) = living.await {
+            error!(%panic, "a reload failed");
+        }
         sessions.close();
         sessions.wait().await;
         stop_delivery.cancel();
@@ -205,39 +257,4 @@ fn shown(origin: &Origin) -> String {
         Origin::Directory(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         Origin::BuiltIn => "the built-in default".to_owned(),
     }
-}
-
-/// The ways out, each by its provider's name.
-fn transports(config: &Config, clock: &Clock) -> anyhow::Result<HashMap<ProviderName, Arc<dyn Transport>>> {
-    let hostname = &config.server.hostname;
-    let environment = transport::Environment {
-        hostname: hostname.clone(),
-        resolver: Arc::new(transport::dns::Dns::new(&config.server.nameservers)),
-        clock: clock.clone(),
-    };
-    let mut transports: HashMap<ProviderName, Arc<dyn Transport>> = HashMap::new();
-    for provider in &config.providers {
-        let built = (|| -> anyhow::Result<Arc<dyn Transport>> {
-            Ok(match &provider.transport {
-                config::Transport::Mx(mx) => Arc::new(transport::MxTransport::new(provider, mx, &environment)?),
-                config::Transport::Smtp(smtp) => Arc::new(transport::SmtpTransport::new(provider, smtp, &environment)?),
-                config::Transport::Lmtp(lmtp) => {
-                    Arc::new(transport::SmtpTransport::lmtp(provider, lmtp, &environment)?)
-                }
-                config::Transport::SendGrid(sendgrid) => {
-                    Arc::new(transport::SendGridTransport::new(provider, sendgrid, &environment)?)
-                }
-                config::Transport::Mailgun(mailgun) => {
-                    Arc::new(transport::MailgunTransport::new(provider, mailgun, &environment)?)
-                }
-                config::Transport::Ses(ses) => Arc::new(transport::SesTransport::new(provider, ses, &environment)?),
-                config::Transport::Maildir(maildir) => {
-                    Arc::new(transport::MaildirTransport::new(provider, maildir, &environment)?)
-                }
-            })
-        })();
-        let transport = built.with_context(|| format!("{}: provider '{}'", provider.place, provider.name))?;
-        transports.insert(provider.name.clone(), transport);
-    }
-    Ok(transports)
 }

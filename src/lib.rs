@@ -9,6 +9,7 @@ pub mod delivery; // scheduler, limits, breakers, retry, attempt, settle
 pub mod transport; // ways out: mx, smtp, lmtp, sendgrid, mailgun, ses, maildir
 pub mod access; // who may relay
 pub mod bounce; // delivery status notifications
+pub mod audit; // the trail of each message: follows the queue's journal
 pub mod queue; // accept, claim, settle, list; redb behind it
 pub mod routing; // the table, matching, explanation: pure
 pub mod smtp; // commands, replies, session machines of both sides: pure

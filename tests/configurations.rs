@@ -111,7 +111,7 @@ fn every_example_checks_clean() {
             count += 1;
         }
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 6);
 }
 
 #[test]

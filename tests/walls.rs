@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Top floor first. A module uses its own floor and those below it.
-const FLOORS: [&str; 15] = [
+const FLOORS: [&str; 16] = [
     "cli",
     "app",
     "admin",
@@ -15,6 +15,7 @@ const FLOORS: [&str; 15] = [
     "transport",
     "access",
     "bounce",
+    "audit",
     "queue",
     "routing",
     "smtp",
@@ -25,8 +26,10 @@ const FLOORS: [&str; 15] = [
 ];
 
 /// Files and folders without I/O, clocks, tasks or randomness of their own: all of that comes as arguments.
-const PURE: [&str; 9] = [
+const PURE: [&str; 12] = [
     "src/routing",
+    "src/config/diff.rs",
+    "src/config/diff",
     "src/smtp",
     "src/mail",
     "src/ingress/proxy/header.rs",

@@ -54,6 +54,7 @@ impl<'a> Driver<'a> {
             starttls: flag(3),
             authentication: flag(4),
             scram: flag(7),
+            old_auth: false,
         });
         let peer = Peer { loopback: flag(0), tls: flag(1), must_authenticate: flag(2) };
         let mut out = Vec::new();
@@ -155,7 +156,7 @@ impl<'a> Driver<'a> {
     /// The answer, and whether the reply must be a success.
     fn answer(&mut self, question: &Question) -> (Answer, bool) {
         match question {
-            Question::Mail(_) => {
+            Question::Mail { .. } => {
                 assert!(!self.peer.must_authenticate || self.session.user().is_some());
                 self.accepted.clear();
             }
@@ -186,7 +187,7 @@ impl<'a> Driver<'a> {
             (6, _) => refuse(250),
             (7, Question::Store { .. }) => (Answer::Accept, false),
             (7, _) => (Answer::Stored(Mid::from_bits(1)), false),
-            (_, Question::Mail(_)) => (Answer::Accept, true),
+            (_, Question::Mail { .. }) => (Answer::Accept, true),
             (_, Question::Rcpt(recipient)) => {
                 self.accepted.push(recipient.clone());
                 (Answer::Accept, true)

@@ -60,6 +60,14 @@ impl Ledger {
         }
     }
 
+    /// Goes on by other limits; a refusal that has begun keeps its end.
+    pub fn renew(&mut self, limits: &LoginLimits) {
+        self.address_failures = limits.address_failures;
+        self.user_failures = limits.user_failures;
+        self.within = limits.within;
+        self.refuse_for = limits.refuse_for;
+    }
+
     pub fn refuses(&self, client: IpAddr, user: &str, now: Instant) -> bool {
         let (address, user) = (address(client), self.hasher.hash_one(user));
         self.addresses.get(&address, now).is_some_and(|count| count.refused)

@@ -59,7 +59,8 @@ pub struct Access {
     directory_senders: Option<Arc<Senders>>,
     limits: LoginLimits,
     line: Line,
-    ledger: Mutex<Ledger>,
+    /// Goes along to the users of a changed configuration: nobody starts guessing anew.
+    ledger: Arc<Mutex<Ledger>>,
     cache: Mutex<Cache>,
 }
 
@@ -106,12 +107,34 @@ impl Access {
             nobody,
             some_scram,
             line: Line::new(checks, WAITING),
-            ledger: Mutex::new(Ledger::new(&limits)),
+            ledger: Arc::new(Mutex::new(Ledger::new(&limits))),
             cache: Mutex::new(Cache::new(cached)),
             directory: directory.map(Directory::new).transpose()?,
             directory_senders,
             limits,
         })
+    }
+
+    /// The users of a changed configuration. Failed logins stay counted.
+    pub fn renewed(
+        &self,
+        users: Vec<User>,
+        directory: Option<config::Directory>,
+        limits: LoginLimits,
+    ) -> Result<Self, DirectoryError> {
+        let new = Self::new(users, directory, limits)?;
+        locked(&self.ledger).renew(&limits);
+        Ok(Self { ledger: self.ledger.clone(), ..new })
+    }
+
+    /// A login that was good before is still one: the user is there, by the same password.
+    pub fn keeps_login(&self, before: &Self, user: &str) -> bool {
+        match (self.users.get(user), before.users.get(user)) {
+            (Some(known), Some(before)) => known.verifier == before.verifier,
+            (Some(known), None) => known.verifier.is_none() && self.directory.is_some(),
+            (None, Some(before)) => before.verifier.is_none() && self.directory.is_some(),
+            (None, None) => self.directory.is_some(),
+        }
     }
 
     /// The name that a user goes by, of all that the client may write for it.

@@ -1,6 +1,6 @@
 //! What somebody may send as.
 
-use crate::config::{AddressPattern, Allowed, Directory, User};
+use crate::config::{AddressPattern, Allowed, Directory, Pickup, User};
 use crate::mail::Address;
 
 /// The senders of a user or of a network.
@@ -26,6 +26,15 @@ impl Senders {
             who: "A user of the directory".to_owned(),
             patterns: directory.senders.clone(),
             header_too: directory.check_from_header,
+        }
+    }
+
+    /// What files of the pickup folder may be sent as.
+    pub fn of_pickup(pickup: &Pickup) -> Self {
+        Self {
+            who: "The pickup folder".to_owned(),
+            patterns: pickup.senders.clone(),
+            header_too: pickup.check_from_header,
         }
     }
 

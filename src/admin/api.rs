@@ -16,7 +16,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
 use super::pages::Pages;
-use super::{ErrorBody, Fault, Gate, Shared, health, metrics, providers, queue, status};
+use super::{ErrorBody, Fault, Gate, Shared, explain, health, metrics, providers, queue, reload, status, trace};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -40,6 +40,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
         status::Described::openapi(),
         providers::Described::openapi(),
         queue::Described::openapi(),
+        trace::Described::openapi(),
+        explain::Described::openapi(),
+        reload::Described::openapi(),
     ] {
         document.merge(part);
     }
@@ -51,8 +54,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    let all = Router::new().route("/openapi.json", document).merge(status::routes());
-    all.merge(providers::routes()).merge(queue::routes())
+    let all = Router::new().route("/openapi.json", document).merge(status::routes()).merge(reload::routes());
+    all.merge(providers::routes()).merge(queue::routes()).merge(trace::routes()).merge(explain::routes())
 }
 
 pub(super) fn router(deps: Shared, gate: Arc<Gate>, pages: &Pages) -> Router {

@@ -56,7 +56,7 @@ pub(super) fn reasons(deps: &Shared) -> Vec<String> {
     if let Err(error) = deps.queue.admits(0) {
         reasons.push(error.to_string());
     }
-    for listener in &deps.listeners {
+    for listener in deps.listeners.load().iter() {
         if deps.counts.listeners.of(&listener.name).up.get() == 0 {
             reasons.push(format!("listener '{}' does not listen at {}", listener.name, listener.address));
         }

@@ -10,6 +10,7 @@
 
 mod acts;
 mod api;
+mod explain;
 mod fault;
 mod files;
 mod gate;
@@ -19,7 +20,9 @@ mod metrics;
 mod pages;
 mod providers;
 mod queue;
+mod reload;
 mod status;
+mod trace;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::audit::Trail;
 use crate::config::{Admin, Listener, ListenerTls, Secret};
 use crate::delivery;
 use crate::ingress;
@@ -50,12 +55,15 @@ use crate::queue::Queue;
 
 pub use acts::{Act, record};
 pub use api::document;
+pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
 pub use providers::OrderBody;
 pub use queue::ImportAnswer;
+pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
 pub use status::*;
+pub use trace::{Anchors, Traced, Wanted};
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;
@@ -75,14 +83,18 @@ pub struct Deps {
     /// What is done to the queue.
     pub operator: delivery::operate::Operator,
     pub meter: Arc<delivery::Meter>,
-    pub listeners: Vec<ListenerFacts>,
+    /// Of the configuration in force.
+    pub listeners: ArcSwap<Vec<ListenerFacts>>,
     pub counts: Arc<ingress::Counts>,
-    pub limits: Arc<ingress::Limits>,
+    pub limits: ArcSwap<ingress::Limits>,
     /// Lines that the log has lost since the start.
     pub lost_lines: LostLines,
+    /// The audit trail, where one is kept.
+    pub trail: Option<Trail>,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,
+    pub reloads: Reloads,
 }
 
 pub type Shared = Arc<Deps>;
@@ -115,7 +127,7 @@ impl From<&Listener> for ListenerFacts {
 
 impl Deps {
     fn memory_is_full(&self) -> bool {
-        !self.limits.has_memory()
+        !self.limits.load().has_memory()
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) async fn end(
     let reason = reason(body.reason)?;
     let order = deps.control.resume(ProviderName::new(name)).await?;
     let detail = format!("ended a {} of {}", order.kind.name(), order.by);
-    acts::record(operator, Act { what: "provider resume", on: name, reason: &reason, detail: &detail });
+    acts::record(deps, operator, Act { what: "provider resume", on: name, reason: &reason, detail: &detail }).await;
     Ok(Json(OrderStatus::from(&order)))
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn order(
         OrderKind::Drill => "provider drill",
     };
     let detail = format!("for {}, until {:.0}", ShowDuration(span), order.until);
-    acts::record(operator, Act { what, on: name, reason: &order.reason, detail: &detail });
+    acts::record(deps, operator, Act { what, on: name, reason: &order.reason, detail: &detail }).await;
     Ok(Json(OrderStatus::from(&order)))
 }
 

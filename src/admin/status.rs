@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
-use super::{ErrorBody, Fault, Shared};
+use super::{ErrorBody, Fault, Reload, Shared};
 use crate::delivery::{self, OUTCOMES, ProviderSnapshot, ProviderState, RouteSnapshot, Snapshot};
 use crate::mail::Timestamp;
 use crate::queue::RouteDepth;
@@ -39,6 +39,8 @@ pub struct Status {
     /// By name.
     pub providers: Vec<ProviderStatus>,
     pub listeners: Vec<ListenerStatus>,
+    /// What the last reload came to; null: there was none since the start.
+    pub last_reload: Option<Reload>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -230,7 +232,8 @@ pub(super) async fn of(deps: &Shared) -> Result<Status, Fault> {
         },
         routes: all_routes(deps, &routes, queued),
         providers: providers.into_iter().map(provider).collect(),
-        listeners: deps.listeners.iter().map(|listener| self::listener(deps, listener)).collect(),
+        listeners: deps.listeners.load().iter().map(|listener| self::listener(deps, listener)).collect(),
+        last_reload: deps.reloads.last().map(|last| Reload::clone(&last)),
     })
 }
 

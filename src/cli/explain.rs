@@ -1,23 +1,30 @@
 //! `waypost explain`: the route that takes a mail, its chain and limits, and why each earlier route did not.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use bytes::Bytes;
 
+use super::load;
+use super::remote::Remote;
+use crate::admin::Explained;
 use crate::config::{Config, Size};
-use crate::mail::{Address, HeaderSection};
+use crate::mail::{Address, HeaderSection, Mid};
 use crate::routing::{Explanation, Facts, Table};
 
 /// Explain the route of a mail: who takes it, through which chain, and why no earlier route does
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// A message that the relay has or had: how it was routed, and what it waits for
+    #[arg(value_name = "MID", conflicts_with_all = ["from", "to", "user", "client", "listener", "header", "size"])]
+    mid: Option<String>,
     /// The reverse-path; `<>` is the null one
-    #[arg(long, value_name = "ADDRESS")]
-    from: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "mid")]
+    from: Option<String>,
     /// A recipient; may be given several times
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "mid")]
     to: Vec<String>,
     /// The authenticated user
     #[arg(long)]
@@ -34,13 +41,17 @@ pub struct Args {
     /// The size of the message, such as 10MiB [default: 1KiB]
     #[arg(long)]
     size: Option<String>,
-    /// Print JSON: an array with an object for each recipient
+    /// Print JSON: an array with an object for each recipient; for a message, an object
     #[arg(long)]
     json: bool,
 }
 
 /// Exit status 1: some recipient has no route.
-pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    if let Some(mid) = &args.mid {
+        return explain_message(mid, args.json, directory);
+    }
+    let config = &load::to_ask(directory)?;
     let explanations = explain(args, config)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&explanations)?);
@@ -53,8 +64,19 @@ pub fn run(args: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     Ok(if routed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn explain_message(mid: &str, json: bool, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let mid: Mid = mid.parse()?;
+    let explained: Explained = Remote::find(directory)?.get(&format!("/explain/{mid}"))?;
+    if json {
+        println!("{:#}", serde_json::to_value(&explained)?);
+    } else {
+        print!("{}", explained.text);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
-    let sender = match args.from.trim_matches(['<', '>']) {
+    let sender = match args.from.as_deref().unwrap_or_default().trim_matches(['<', '>']) {
         "" => None,
         from => Some(from.parse::<Address>().with_context(|| format!("--from {from}"))?),
     };
@@ -67,7 +89,7 @@ fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
     section.push_str("\r\n");
     let header = HeaderSection::new(Bytes::from(section));
     let first = config.server.listeners.first().map_or("", |listener| listener.name.as_str());
-    let table = Table::new(config.routes.clone(), config.providers.clone());
+    let table = Table::of(config);
     args.to
         .iter()
         .map(|to| {

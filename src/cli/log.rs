@@ -1,8 +1,12 @@
-//! Where log lines go: standard error, as text on a terminal and as JSON elsewhere.
+//! Where log lines go: standard error, as text on a terminal and as JSON elsewhere; under systemd the journal, with its
+//! fields.
 //!
 //! Lines leave in a thread of their own, those that gathered meanwhile in one write: nobody who logs waits for whoever
 //! reads the log, and thousands of lines a second cost hundreds of system calls. Where the reader stops reading, what
 //! exceeds `LINES` is left out and counted: mail goes on.
+
+#[cfg(unix)]
+mod journal;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +17,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSettings};
+use crate::os;
 
 /// Lines that wait to be written, at most: some 30 MiB of them.
 const LINES: usize = 64 * 1024;
@@ -41,8 +46,15 @@ pub fn install(settings: &LogSettings) -> anyhow::Result<Log> {
     let filter = EnvFilter::try_new(&settings.level)
         .with_context(|| format!("log.level '{}' is no level or filter; try info", settings.level))?;
     let terminal = io::stderr().is_terminal();
-    let format = settings.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let format = settings.format.unwrap_or_else(|| match (terminal, os::logs_to_journal()) {
+        (true, _) => LogFormat::Text,
+        (false, true) => LogFormat::Journald,
+        (false, false) => LogFormat::Json,
+    });
     let lost = Arc::new(OnceLock::new());
+    if format == LogFormat::Journald {
+        return to_journal(filter, lost);
+    }
     let gathered = Gathered::new(io::stderr(), lost.clone(), format, PACE);
     let (lines, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).thread_name("log").finish(gathered);
@@ -52,11 +64,35 @@ pub fn install(settings: &LogSettings) -> anyhow::Result<Log> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let installed = match format {
         LogFormat::Text => log.with_ansi(terminal).with_target(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json | LogFormat::Journald => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
     };
     installed.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
     Ok(Log { lost: counter, guard })
 }
+
+#[cfg(unix)]
+fn to_journal(filter: EnvFilter, lost: Arc<OnceLock<ErrorCounter>>) -> anyhow::Result<Log> {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let socket = journal::Socket::open(lost.clone())?;
+    let (entries, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).thread_name("log").finish(socket);
+    // Set once, here.
+    let _ = lost.set(entries.error_counter());
+    let counter = entries.error_counter();
+    let installed = tracing_subscriber::registry().with(filter).with(journal::Journal::new(entries)).try_init();
+    installed.map_err(|error| anyhow::anyhow!("the log cannot be set up: {error}"))?;
+    Ok(Log { lost: counter, guard })
+}
+
+#[cfg(not(unix))]
+fn to_journal(_: EnvFilter, _: Arc<OnceLock<ErrorCounter>>) -> anyhow::Result<Log> {
+    anyhow::bail!("there is no journald here: set `log: {{format: json}}`")
+}
+
+const LOST: &str = "lines of the log are missing here: whoever reads it was too slow";
 
 /// Lines that wait for their write. The thread behind it calls `flush` when no more wait in line.
 struct Gathered<W> {
@@ -92,10 +128,12 @@ impl<W: Write> Gathered<W> {
 
 /// Not by `tracing`: it would wait in the same line.
 fn notice(format: LogFormat, lines: usize) -> String {
-    let text = "lines of the log are missing here: whoever reads it was too slow";
+    let text = LOST;
     match format {
         LogFormat::Text => format!(" WARN {text} lines={lines}\n"),
-        LogFormat::Json => format!("{{\"level\":\"WARN\",\"message\":\"{text}\",\"lines\":{lines}}}\n"),
+        LogFormat::Json | LogFormat::Journald => {
+            format!("{{\"level\":\"WARN\",\"message\":\"{text}\",\"lines\":{lines}}}\n")
+        }
     }
 }
 

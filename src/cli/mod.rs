@@ -1,25 +1,30 @@
 //! The command line: one file a verb.
 
 mod check;
+mod completions;
+mod diff;
 mod explain;
 mod hash_password;
 mod init;
 mod load;
 mod log;
+mod man;
 mod provider;
 mod queue;
+mod reload;
 mod remote;
 mod run;
 mod schema;
 mod send;
 mod status;
+mod trace;
 mod version;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A hybrid SMTP routing relay: one local endpoint in; MX, smart hosts and cloud APIs out.
 #[derive(Debug, Parser)]
@@ -38,15 +43,21 @@ enum Verb {
     Run,
     Init(init::Args),
     Check(check::Args),
+    Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
     Provider(provider::Args),
     Queue(queue::Args),
+    Reload(reload::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
+    Trace(trace::Args),
     Schema(schema::Args),
     HashPassword(hash_password::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
     /// Print the version
     Version(version::Args),
 }
@@ -59,13 +70,18 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
-        Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
+        Verb::Diff(args) => diff::run(&args),
+        Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
+        Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
+        Verb::Trace(args) => trace::run(&args, config),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),
+        Verb::Completions(args) => completions::run(&args, Line::command()),
+        Verb::Man(args) => man::run(&args, Line::command()),
         Verb::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {

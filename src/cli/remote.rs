@@ -48,7 +48,7 @@ pub struct Refused {
 impl Remote {
     /// Finds the relay; that it runs is seen when it is asked.
     pub fn find(directory: Option<&Path>) -> anyhow::Result<Self> {
-        let server = load::to_steer(directory)?.server;
+        let server = load::to_steer(directory)?;
         let Some(admin) = &server.admin else {
             bail!("the relay has no admin server: waypost.yaml says `admin: off`");
         };

@@ -9,9 +9,10 @@ use crate::config;
 
 /// Checks the configuration and runs the relay with it; one that does not check clean starts nothing.
 pub fn run(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let config = load::to_run(directory)?;
+    let origin = config::locate(directory);
+    let (config, watched) = load::to_run(&origin)?;
     let log = log::install(&config.server.log)?;
-    Ok(match app::run(config, &config::locate(directory), log.lost_lines())? {
+    Ok(match app::run(config, (origin, watched), log.lost_lines())? {
         app::Ended::InOrder => ExitCode::SUCCESS,
         app::Ended::AtOnce => ExitCode::FAILURE,
     })

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
+
 use super::check::{self, Files};
 use super::fault::Fault;
-use super::model::{Config, RouteTest};
+use super::model::{Config, RouteTest, Server};
 use super::origin::{Kind, Source, Sources, Unreadable};
 use super::problem::{self, Problem, Severity};
 use super::raw::{ProvidersFile, RoutesFile, ServerFile, UsersFile};
@@ -17,6 +19,8 @@ use super::tree::{self, Spot, Value};
 pub struct Loaded {
     /// `None` where there are errors.
     pub config: Option<Config>,
+    /// The server's part as far as it makes sense, errors or not: to find the relay that runs with it.
+    pub server: Server,
     /// The `tests` of the route files, to be asked of the table.
     pub tests: Vec<RouteTest>,
     /// All errors and warnings of all files, in their order.
@@ -61,8 +65,28 @@ pub fn load(sources: &Sources, outside: &dyn Outside) -> Loaded {
         problems.push(Problem::general(Severity::Error, Fault::NoRoutes.to_string()));
     }
     problem::sort(&mut problems);
-    let config = (!problems.iter().any(Problem::is_error)).then_some(config);
-    Loaded { config, tests, problems }
+    let server = config.server.clone();
+    let config = (!problems.iter().any(Problem::is_error)).then(|| Config { revision: revision(sources), ..config });
+    Loaded { config, server, tests, problems }
+}
+
+/// Names what the table was made of: the first twelve hex digits of SHA-256 over the names and texts of the files of routes
+/// and providers.
+fn revision(sources: &Sources) -> Arc<str> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for source in sources.files() {
+        match source.kind {
+            Kind::Routes | Kind::Providers => {
+                let text = source.text.as_deref().unwrap_or("");
+                for part in [&*source.name, text] {
+                    context.update(&(part.len() as u64).to_le_bytes());
+                    context.update(part.as_bytes());
+                }
+            }
+            Kind::Server | Kind::Users => {}
+        }
+    }
+    context.finish().as_ref().iter().take(6).map(|octet| format!("{octet:02x}")).collect::<String>().into()
 }
 
 enum Content<T> {

@@ -5,8 +5,10 @@
 //! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
 mod admin;
+mod audit;
 mod check;
 mod clients;
+mod diff;
 mod fault;
 mod load;
 mod model;
@@ -22,10 +24,12 @@ mod unit;
 mod verifier;
 
 pub use admin::Admin;
-pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
+pub use audit::{Audit, AuditAddresses};
+pub use clients::{ClientLimits, ClientTimeouts, LoginLimits, MailLimits};
+pub use diff::{Change, ChangeJson, Kind as ChangeKind, What as ChangeWhat, changes};
 pub use load::{Loaded, load};
 pub use model::*;
-pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, locate, read};
+pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, files, locate, read};
 pub use pattern::{AddressPattern, DomainPattern, Glob, PatternError};
 pub use problem::{Problem, ProblemJson, Severity, sort};
 pub use schema::schema;

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, Admin, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier};
+use super::{
+    AddressPattern, Admin, Audit, ClientLimits, DomainPattern, Glob, LoginLimits, MailLimits, Rate, Secret, Size,
+    Verifier,
+};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -19,6 +22,8 @@ pub struct Config {
     /// In the order of the table.
     pub routes: Vec<Arc<Route>>,
     pub providers: Vec<Arc<Provider>>,
+    /// Of the routing table: a short hash of the files of routes and providers.
+    pub revision: Arc<str>,
 }
 
 /// `waypost.yaml`.
@@ -35,6 +40,8 @@ pub struct Server {
     pub directory: Option<Directory>,
     pub logins: LoginLimits,
     pub queue: QueueSettings,
+    /// `None`: no trail is kept.
+    pub audit: Option<Audit>,
     /// `None`: no folder is looked at.
     pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.
@@ -45,9 +52,11 @@ pub struct Server {
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,
     pub clients: ClientLimits,
+    /// Changed files of the configuration are taken up by themselves.
+    pub watch: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     pub name: String,
     pub address: SocketAddr,
@@ -62,8 +71,10 @@ pub struct Listener {
     pub allow: Vec<Allowed>,
     /// What bounds the reverse-path bounds the header's From as well.
     pub check_from_header: bool,
-    /// PEM file with those who issue clients' certificates.
-    pub client_ca: Option<PathBuf>,
+    /// AUTH is offered in the form of old as well.
+    pub old_auth: bool,
+    /// Who issues clients' certificates.
+    pub client_ca: Option<ClientCa>,
     pub max_message_size: Size,
     pub max_connections: usize,
     /// Recipients of one transaction.
@@ -85,7 +96,7 @@ pub enum ListenerProtocol {
 }
 
 /// A network that may relay, and what it may send as (empty: anything).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     pub network: IpNet,
     pub senders: Vec<AddressPattern>,
@@ -105,8 +116,15 @@ pub enum Authentication {
     Required,
 }
 
+/// PEM file with those who issue clients' certificates, and where the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    pub file: PathBuf,
+    pub place: Place,
+}
+
 /// A certificate, and where the configuration names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerCertificate {
     pub files: TlsFiles,
     pub certificate_place: Place,
@@ -114,13 +132,13 @@ pub struct ServerCertificate {
 }
 
 /// PEM files, resolved against the configuration directory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     pub name: String,
     /// `None`: it signs in elsewhere, and the entry says what it may send as.
@@ -133,7 +151,7 @@ pub struct User {
 }
 
 /// An LDAP server that knows users: who can bind there signs in here.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
     /// `ldap://` or `ldaps://`, with a host and perhaps a port.
     pub url: String,
@@ -146,6 +164,8 @@ pub struct Directory {
     /// What users without an entry of their own may send as; empty: anything.
     pub senders: Vec<AddressPattern>,
     pub check_from_header: bool,
+    /// Of each such user.
+    pub limits: MailLimits,
     /// For all that one login asks of it.
     pub timeout: Duration,
     /// How long a good login needs no further bind.
@@ -153,41 +173,13 @@ pub struct Directory {
 }
 
 /// How a user's DN is known. `{user}` stands for the name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     Template(String),
     Search { base: String, filter: String, bind: Option<(String, Secret)> },
 }
 
-/// What logins may cost, and how guessing is slowed down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoginLimits {
-    /// Passwords that are checked at one time in the whole process; `None`: half of the CPUs.
-    pub checks: Option<usize>,
-    /// Before the reply to a failed login; grows with the address' failures.
-    pub delay: Duration,
-    /// So many failures of an address (IPv6: of its /64), or of a user, `within` a span: no more logins for `refuse_for`.
-    pub address_failures: u32,
-    pub user_failures: u32,
-    pub within: Duration,
-    pub refuse_for: Duration,
-}
-
-impl Default for LoginLimits {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self {
-            checks: None,
-            delay: Duration::from_secs(1),
-            address_failures: 20,
-            user_failures: 20,
-            within: minutes(10),
-            refuse_for: minutes(10),
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     pub path: PathBuf,
     pub retry: Vec<Duration>,
@@ -203,12 +195,18 @@ pub struct QueueSettings {
 }
 
 /// The folder whose files are sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pickup {
     pub path: PathBuf,
     /// Where files go that cannot be sent.
     pub badmail: PathBuf,
     pub max_message_size: Size,
+    /// What its files may be sent as; empty: anything.
+    pub senders: Vec<AddressPattern>,
+    /// The header's From must be one of these too.
+    pub check_from_header: bool,
+    /// How many files are taken in a span; others wait.
+    pub limits: MailLimits,
 }
 
 impl Pickup {
@@ -216,9 +214,9 @@ impl Pickup {
     pub const LISTENER: &str = "pickup";
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// `None`: text on a terminal, JSON otherwise.
+    /// `None`: text on a terminal, the journal's where standard error goes there, JSON otherwise.
     pub format: Option<LogFormat>,
     /// A `tracing` filter directive, such as `info` or `waypost=debug`.
     pub level: String,
@@ -228,6 +226,8 @@ pub struct LogSettings {
 pub enum LogFormat {
     Text,
     Json,
+    /// To the journal, each field by itself.
+    Journald,
 }
 
 /// One row of the routing table.
@@ -264,13 +264,13 @@ pub struct Place {
 }
 
 /// One key of a `match`: negated by `not`, and then the OR of its values.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
     pub negated: bool,
     pub test: Test,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Test {
     Sender(Vec<AddressPattern>),
     SenderDomain(Vec<DomainPattern>),
@@ -299,7 +299,7 @@ pub enum SizeOrder {
     GreaterOrEqual,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Tiers in order; each a set of providers with weights.
     Deliver(Vec<Tier>),
@@ -311,10 +311,10 @@ pub enum Action {
 }
 
 /// Providers that share traffic by weight; each covers for the others. Never empty, no weight is 0.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier(pub Vec<(ProviderName, u32)>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// 4yz or 5yz.
     pub code: u16,
@@ -426,7 +426,7 @@ pub struct Timeouts {
     pub content: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     Mx(MxSettings),
     Smtp(SmtpSettings),
@@ -452,7 +452,7 @@ impl Transport {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MxSettings {
     pub tls: MxTls,
     pub port: u16,
@@ -471,7 +471,7 @@ pub enum MxTls {
     Verify,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmtpSettings {
     pub host: String,
     pub port: u16,
@@ -483,7 +483,7 @@ pub struct SmtpSettings {
     pub flavor: Option<Flavor>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LmtpSettings {
     pub way: LmtpWay,
     /// `None` with a socket.
@@ -493,7 +493,7 @@ pub struct LmtpSettings {
     pub source: Option<IpAddr>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LmtpWay {
     Host { host: String, port: u16 },
     Socket(PathBuf),
@@ -509,7 +509,7 @@ pub enum SmtpTls {
     Implicit,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub username: String,
     pub password: Secret,
@@ -522,21 +522,21 @@ pub enum Flavor {
     Ses,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendGridSettings {
     pub api_key: Secret,
     /// Scheme and host, from `region` or `endpoint`, without a final slash.
     pub endpoint: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MailgunSettings {
     pub api_key: Secret,
     pub endpoint: String,
     pub domain: Domain,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SesSettings {
     pub region: String,
     /// `None`: the region's own.
@@ -546,13 +546,13 @@ pub struct SesSettings {
     pub configuration_set: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SesCredentials {
     pub access_key_id: String,
     pub secret_access_key: Secret,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaildirSettings {
     pub path: PathBuf,
 }

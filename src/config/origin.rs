@@ -146,6 +146,17 @@ pub fn read(origin: &Origin) -> Result<Sources, ReadError> {
     Ok(Sources { base, files })
 }
 
+/// Where the files of a configuration lie now, without reading them; those that it refers to are not among them.
+pub fn files(origin: &Origin) -> Vec<PathBuf> {
+    let Origin::Directory(dir) = origin else { return Vec::new() };
+    let mut files: Vec<PathBuf> = ["waypost.yaml", "waypost.yml"].iter().map(|name| dir.join(name)).collect();
+    for folder in ["routes", "providers"] {
+        // One that cannot be read is one without files: that it was otherwise before is seen.
+        files.extend(yaml_files(&dir.join(folder)).unwrap_or_default());
+    }
+    files
+}
+
 /// `users: {file: ...}` of the server's file.
 fn users_file(server: &Source, base: &Path) -> Option<PathBuf> {
     let tree = tree::parse(server.text.as_ref().ok()?).ok()?;
@@ -231,6 +242,12 @@ impl Sources {
         let text = decode(text.into());
         self.files.push(Source { name: name.into(), kind: Kind::Users, text, lines: OnceLock::new() });
         self
+    }
+
+    /// The same files, whose relative paths are relative to something else.
+    #[must_use]
+    pub fn relative_to(self, base: impl Into<PathBuf>) -> Self {
+        Self { base: base.into(), ..self }
     }
 
     pub fn base(&self) -> &Path {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Secret;
 
 /// Prints as `***`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Verifier {
     /// In PHC form (`$argon2id$…`).
     Argon2(Secret),

@@ -11,7 +11,7 @@ use tracing::{error, info};
 use super::breaker::Sign;
 use super::health::Patient;
 use super::pending::Pending;
-use crate::config::Route;
+use crate::config::{Provider, Route};
 use crate::mail::{Diagnosis, EnhancedStatus, Severity};
 use crate::queue::{Lane, LegRecipient};
 use crate::transport::{Attempt, Outcome, Progress, Transport, Trouble, TroubleKind};
@@ -25,6 +25,8 @@ pub struct Flight {
     pub probe: bool,
     pub reserved: u64,
     pub progress: Progress,
+    /// The provider as it was when it began.
+    pub provider: Arc<Provider>,
     pub began: Instant,
 }
 

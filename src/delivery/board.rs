@@ -258,7 +258,7 @@ impl Board {
         }
     }
 
-    /// Empties the window of a parked lane; what was in it lies on disk and is read again when the lane goes on.
+    /// Empties the window of a lane; what was in it lies on disk and is read again when the lane goes on.
     pub fn give_up_window(&mut self, lane: &Lane) -> VecDeque<Pending> {
         let window = self.take_window(lane);
         if let (Some(state), Some(first)) = (self.lanes.get_mut(lane), window.iter().map(|leg| leg.leg.due).min()) {
@@ -285,6 +285,27 @@ impl Board {
         let parked =
             self.lanes.iter().filter(|(_, state)| matches!(state.place, Place::Parked(_)) && !state.window.is_empty());
         parked.map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// Lanes that wait at gates.
+    pub fn parked(&self) -> Vec<Lane> {
+        let parked = self.lanes.iter().filter(|(_, state)| matches!(state.place, Place::Parked(_)));
+        parked.map(|(lane, _)| lane.clone()).collect()
+    }
+
+    pub fn with_windows(&self) -> Vec<Lane> {
+        self.lanes.iter().filter(|(_, state)| !state.window.is_empty()).map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// From their next turn on, lanes have these priorities.
+    pub fn reprioritize(&mut self, priority: impl Fn(&Lane) -> Priority) {
+        for (lane, state) in &mut self.lanes {
+            let new = priority(lane);
+            if state.priority != new {
+                state.priority = new;
+                state.turns.clear();
+            }
+        }
     }
 
     pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
@@ -319,6 +340,15 @@ impl Board {
             self.alarms.remove(&(before, Alarm::Gate(gate.clone())));
         }
         self.alarms.insert((until, Alarm::Gate(gate)));
+    }
+
+    /// Opens all that were shut until a time.
+    pub fn unshut(&mut self) {
+        let shut = self.gates.iter_mut().filter_map(|(gate, crowd)| Some((gate.clone(), crowd.shut_until.take()?)));
+        for (gate, until) in shut.collect::<Vec<_>>() {
+            self.alarms.remove(&(until, Alarm::Gate(gate.clone())));
+            self.stir(&gate);
+        }
     }
 
     pub fn wake_all(&mut self, gate: &Gate) {

@@ -156,10 +156,18 @@ impl Record {
     }
 }
 
+fn sound(settings: BreakerSettings) -> BreakerSettings {
+    BreakerSettings { probe_after: settings.probe_after.max(SHORTEST_OUT), ..settings }
+}
+
 impl Breaker {
-    pub fn new(mut settings: BreakerSettings) -> Self {
-        settings.probe_after = settings.probe_after.max(SHORTEST_OUT);
-        Self { settings, state: State::Closed(Record::default()), out_since: None }
+    pub fn new(settings: BreakerSettings) -> Self {
+        Self { settings: sound(settings), state: State::Closed(Record::default()), out_since: None }
+    }
+
+    /// Goes on by other settings; a wait that has begun keeps its end.
+    pub fn renew(&mut self, settings: BreakerSettings) {
+        self.settings = sound(settings);
     }
 
     pub fn admits(&self, now: Timestamp) -> Admission {

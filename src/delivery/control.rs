@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use super::backlog::Backlog;
+use super::change::Change;
 use super::order::{KEPT, Order, OrderKind};
 use super::recall::Recalled;
 use super::scheduler::{Done, Scheduler};
@@ -53,12 +54,12 @@ pub struct Wish {
 type Answer<T> = oneshot::Sender<T>;
 
 /// One thing that is asked.
-#[derive(Debug)]
 pub(super) enum Request {
     Snapshot(Answer<Snapshot>),
     Order(ProviderName, Wish, Answer<Result<Order, OrderError>>),
     Resume(ProviderName, Answer<Result<Order, OrderError>>),
     Recall(Vec<(Mid, u32)>, Answer<Recalled>),
+    Change(Box<Change>, Answer<()>),
 }
 
 pub(super) type Requests = mpsc::Receiver<Request>;
@@ -77,6 +78,12 @@ impl Control {
     /// Hands over those of the legs that delivery has in hand and has not begun.
     pub(super) async fn recall(&self, legs: Vec<(Mid, u32)>) -> Result<Recalled, Stopped> {
         self.ask(|answer| Request::Recall(legs, answer)).await
+    }
+
+    /// Has delivery go by a changed configuration. From its return on, whatever is claimed from the queue is routed by it.
+    /// Dropped after the send, the change takes place.
+    pub async fn change(&self, change: Change) -> Result<(), Stopped> {
+        self.ask(|answer| Request::Change(Box::new(change), answer)).await
     }
 
     /// Pauses a provider or begins a drill, in place of what is ordered of it now. Returns once that would survive a restart.
@@ -105,6 +112,10 @@ impl<Q: Backlog> Scheduler<Q> {
             Request::Order(provider, wish, answer) => self.order(provider, wish, answer, now),
             Request::Resume(provider, answer) => self.resume_provider(provider, answer, now),
             Request::Recall(legs, answer) => drop(answer.send(self.recall(legs))),
+            Request::Change(change, answer) => {
+                self.change(*change, now);
+                let _ = answer.send(());
+            }
         }
     }
 
@@ -131,7 +142,7 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn unknown(&self, name: ProviderName) -> OrderError {
-        let mut known: Vec<&str> = self.desk.table.providers().map(|provider| provider.name.as_str()).collect();
+        let mut known: Vec<&str> = self.rules.table.providers().map(|provider| provider.name.as_str()).collect();
         known.sort_unstable();
         OrderError::UnknownProvider { name, known: known.join(", ") }
     }

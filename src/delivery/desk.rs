@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
@@ -14,9 +15,13 @@ use super::pending::{Draft, Pending, Told, What};
 use super::settle::permanent;
 use super::span::after;
 use super::status::Meter;
+use super::trail;
+use crate::audit::Arrival;
 use crate::bounce::{self, Kind};
 use crate::config::{Action, Rejection, Route};
-use crate::mail::{Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, Severity, Timestamp};
+use crate::mail::{
+    Address, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Mid, MidSource, RouteName, Severity, Timestamp,
+};
 use crate::os::Clock;
 use crate::queue::{
     Claim, Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Orders, Passed, PassedWhy, QueueError, Settled,
@@ -26,11 +31,17 @@ use crate::routing::{Decision, Facts, Table};
 /// What all of delivery shares.
 pub struct Desk<Q> {
     pub queue: Q,
-    pub table: Arc<Table>,
     pub clock: Clock,
     pub mids: Arc<MidSource>,
-    pub settings: Settings,
     pub meter: Arc<Meter>,
+    pub rules: ArcSwap<Rules>,
+}
+
+/// What delivery goes by; replaced as a whole when the configuration changes.
+#[derive(Debug)]
+pub struct Rules {
+    pub table: Arc<Table>,
+    pub settings: Settings,
 }
 
 /// A window of a lane, routed.
@@ -42,6 +53,8 @@ pub struct Window {
     pub next_due: Option<Timestamp>,
     /// Something could not be read: the lane rests a while.
     pub troubled: bool,
+    /// What the legs were routed by.
+    pub rules: Option<Arc<Rules>>,
 }
 
 /// The lane of a recipient whom a route delivers.
@@ -58,7 +71,7 @@ pub enum Way {
     Bounce(Diagnosis),
 }
 
-impl<Q: Backlog> Desk<Q> {
+impl Rules {
     pub fn expires_at(&self, route: Option<&Route>, envelope: &Envelope, leg: &Leg) -> Timestamp {
         after(orders::begins(leg, envelope.accepted_at), self.expire(route))
     }
@@ -67,13 +80,25 @@ impl<Q: Backlog> Desk<Q> {
         route.and_then(|route| route.expire).unwrap_or(self.settings.expire)
     }
 
+    pub fn route_named(&self, name: &RouteName) -> Option<&Route> {
+        self.table.route_named(name).map(AsRef::as_ref)
+    }
+}
+
+impl<Q: Backlog> Desk<Q> {
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
     /// Claims what is due in a lane and routes each recipient anew: the table may have changed since.
     pub async fn read(&self, lane: &Lane, most: usize) -> Result<Window, QueueError> {
         let claimed = self.queue.claim(lane, self.clock.now(), most).await?;
-        let mut window = Window { next_due: claimed.next_due, ..Window::default() };
+        // Behind the claim: what a door has taken by a new table is never routed by an older one.
+        let rules = self.rules();
+        let mut window = Window { next_due: claimed.next_due, rules: Some(rules.clone()), ..Window::default() };
         for claim in claimed.claims {
             let (mid, number) = (claim.mid, claim.number);
-            match self.route(claim).await {
+            match self.route(claim, &rules).await {
                 Ok((leg, leaving)) => {
                     window.legs.extend(leg);
                     window.leaving.extend(leaving);
@@ -88,26 +113,28 @@ impl<Q: Backlog> Desk<Q> {
         Ok(window)
     }
 
-    async fn route(&self, claim: Claim) -> Result<(Option<Pending>, Option<Draft>), QueueError> {
+    async fn route(&self, claim: Claim, rules: &Rules) -> Result<(Option<Pending>, Option<Draft>), QueueError> {
         let Claim { mid, number, mut leg, envelope } = claim;
         let now = self.clock.now();
         let recipients = std::mem::take(&mut leg.recipients);
         let mut draft = Draft {
             mid,
+            lane: leg.lane.clone(),
             number,
-            route: leg.lane.route.clone(),
             envelope: envelope.clone(),
             recipients: Vec::new(),
             legs: Vec::new(),
             told: Vec::new(),
             counter: None,
             last_attempt: None,
+            tried: None,
+            silent: false,
         };
         let mut header = None;
         let (mut stays, mut stay) = (None, Vec::new());
         for recipient in recipients {
             let index = recipient.index;
-            match self.way(mid, &envelope, index, &leg, &mut header).await? {
+            match self.way(rules, (mid, &envelope, index), &leg, &mut header).await? {
                 Way::Deliver(route, lane) if lane == leg.lane => {
                     stays = Some(route);
                     stay.push(recipient);
@@ -131,7 +158,7 @@ impl<Q: Backlog> Desk<Q> {
         }
         let leaves = !draft.recipients.is_empty();
         let pending = stays.map(|route| {
-            let expires_at = self.expires_at(Some(&route), &envelope, &leg);
+            let expires_at = rules.expires_at(Some(&route), &envelope, &leg);
             Pending { mid, number, envelope, route, leg, left: stay, started: leaves, expires_at }
         });
         // A leg without recipients is none; it is settled all the same, so that it goes away.
@@ -142,9 +169,8 @@ impl<Q: Backlog> Desk<Q> {
     /// Where a recipient of a leg goes by the table as it is now. `header`: once it was read, for the next one.
     pub async fn way(
         &self,
-        mid: Mid,
-        envelope: &Envelope,
-        index: u32,
+        rules: &Rules,
+        (mid, envelope, index): (Mid, &Envelope, u32),
         leg: &Leg,
         header: &mut Option<HeaderSection>,
     ) -> Result<Way, QueueError> {
@@ -154,14 +180,14 @@ impl<Q: Backlog> Desk<Q> {
         };
         let address = &recipient.address;
         let past = &leg.orders.past;
-        let mut decision = self.table.route_past(&facts(envelope, address, header.as_ref()), past);
+        let mut decision = rules.table.route_past(&facts(envelope, address, header.as_ref()), past);
         if matches!(decision, Decision::Undecided) && header.is_none() {
             let octets = self.queue.content(mid, envelope).header().await?;
             *header = Some(HeaderSection::new(octets));
-            decision = self.table.route_past(&facts(envelope, address, header.as_ref()), past);
+            decision = rules.table.route_past(&facts(envelope, address, header.as_ref()), past);
         }
         if !leg.orders.is_none() || leg.is_moved() {
-            match orders::ordered(&self.table, leg, address, &decision) {
+            match orders::ordered(&rules.table, leg, address, &decision) {
                 Some(Ordered::Deliver(route, lane)) => return Ok(Way::Deliver(route, lane)),
                 Some(Ordered::Hold(lane, why)) => return Ok(Way::Hold(lane, why)),
                 None => {}
@@ -170,7 +196,7 @@ impl<Q: Backlog> Desk<Q> {
         Ok(match decision {
             Decision::Route(route) => match &route.action {
                 Action::Deliver(_) => {
-                    let lane = lane(&self.table, &route, address);
+                    let lane = lane(&rules.table, &route, address);
                     Way::Deliver(route, lane)
                 }
                 Action::Hold { reason } => {
@@ -203,9 +229,11 @@ impl<Q: Backlog> Desk<Q> {
         self.meter.add_held(held.map(|leg| leg.recipients.len()).sum());
         self.meter.settled(&draft, self.clock.now());
         let notices = self.notices(&draft).await;
+        let rules = self.rules();
+        let note = trail::note(rules.settings.notes, &draft, rules.table.revision(), self.clock.now());
         let Draft { mid, number, recipients, legs, counter, .. } = draft;
         let counters = counter.into_iter().collect();
-        Settled { mid, number, recipients, legs, notices, counters }
+        Settled { mid, number, recipients, legs, notices, counters, note }
     }
 
     /// One report for each kind of news, for all its recipients.
@@ -236,20 +264,21 @@ impl<Q: Backlog> Desk<Q> {
         let original = self.beginning(draft, bounce::octets_wanted(kind, &draft.envelope)).await;
         let now = self.clock.now();
         let mid = self.mids.next(now, rand::random());
-        let by = bounce::By { hostname: self.settings.hostname.as_str(), now, mid };
+        let rules = self.rules();
+        let by = bounce::By { hostname: rules.settings.hostname.as_str(), now, mid };
         let report = bounce::report(kind, draft.mid, &draft.envelope, &told, &original, &by)?;
         let address = &report.envelope.recipients.first()?.address;
         let header_size = (report.envelope.header_size as usize).min(report.content.len());
         let header = HeaderSection::new(report.content.slice(..header_size));
         // Routed as all mail is, so that an operator decides where reports go.
-        let leg = match self.table.route(&facts(&report.envelope, address, Some(&header))) {
+        let leg = match rules.table.route(&facts(&report.envelope, address, Some(&header))) {
             Decision::Route(route) => {
                 let state = match &route.action {
                     Action::Deliver(_) => Some(LegState::Waiting),
                     Action::Hold { reason } => Some(LegState::Held { reason: reason.clone() }),
                     Action::Discard | Action::Reject(_) => None,
                 };
-                state.map(|state| fresh_leg(lane(&self.table, &route, address), state, now))
+                state.map(|state| fresh_leg(lane(&rules.table, &route, address), state, now))
             }
             Decision::NoRoute | Decision::Undecided => None,
         };
@@ -258,8 +287,12 @@ impl<Q: Backlog> Desk<Q> {
             return None;
         };
         info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");
+        let legs = vec![leg];
+        let id = format!("{mid}@{}", rules.settings.hostname);
+        let arrival = Arrival { message_id: Some(&id), about: Some(draft.mid), ..Arrival::default() };
+        let note = rules.settings.notes.accepted(mid, &report.envelope, &legs, arrival, rules.table.revision());
         let content = NewContent::Memory(report.content);
-        Some(NewMessage { mid, envelope: report.envelope, legs: vec![leg], content })
+        Some(NewMessage { mid, envelope: report.envelope, legs, content, note })
     }
 
     /// The first octets of the original. What cannot be read is left out of the report: the news matters more.

@@ -1,5 +1,7 @@
 //! What an attempt's end leads to: the provider's health, the gates it occupied, and the settlement of its recipients.
 
+use std::sync::Arc;
+
 use tokio::task::{Id, JoinError};
 use tracing::{error, info, warn};
 
@@ -9,7 +11,8 @@ use super::board::Gate;
 use super::breaker::Change;
 use super::health::{Patient, worst};
 use super::lately;
-use super::pending::{Draft, What};
+use super::pending::{Draft, Pending, Tried, What};
+use super::plan::chain;
 use super::schedule::{Jitter, Schedule};
 use super::scheduler::Scheduler;
 use super::settle::{Case, History, Settlement, settle};
@@ -18,7 +21,7 @@ use super::span::until;
 use super::start::gates;
 use crate::config::Transport;
 use crate::mail::Timestamp;
-use crate::queue::{Lane, LegState, Tried};
+use crate::queue::{self, Lane, LegState};
 use crate::transport::Outcome;
 
 impl<Q: Backlog> Scheduler<Q> {
@@ -47,6 +50,14 @@ impl<Q: Backlog> Scheduler<Q> {
         let mut draft = self.settlement(&flight, &ended.outcomes, paused_until, now);
         draft.counter = counter;
         draft.last_attempt = Some(now);
+        draft.tried = Some(Tried {
+            provider: flight.patient.provider.clone(),
+            destination: flight.patient.destination.clone(),
+            round: flight.pending.leg.attempts.saturating_add(1),
+            probe: flight.probe,
+            took: flight.began.elapsed(),
+            outcomes: flight.recipients().iter().map(|recipient| recipient.index).zip(ended.outcomes).collect(),
+        });
         self.write_entered(draft);
     }
 
@@ -69,7 +80,8 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Tells the provider's health. Gives the end of the pause it asked for.
     fn record(&mut self, flight: &Flight, ended: &Ended, now: Timestamp) -> Option<Timestamp> {
         let Flight { patient, probe, .. } = flight;
-        let station = self.stations.get(&patient.provider)?;
+        // Of a provider that is set up anew since, or gone, it says nothing.
+        let station = self.stations.get(&patient.provider).filter(|station| station.goes_out_as(&flight.provider))?;
         let signs = (&ended.outcomes[..], ended.sign, *probe);
         let most = station.most_at(patient);
         let recorded = self.health.record(patient, &station.settings.breaker, most, signs, now);
@@ -93,8 +105,10 @@ impl<Q: Backlog> Scheduler<Q> {
         now: Timestamp,
     ) -> Draft {
         let Flight { lane, pending, patient, .. } = flight;
+        let (renewed, gone) = self.renewed(pending);
+        let pending = renewed.as_ref().unwrap_or(pending);
         let (mid, provider) = (pending.mid, &patient.provider);
-        let retry = pending.route.retry.as_deref().unwrap_or(&self.desk.settings.retry);
+        let retry = pending.route.retry.as_deref().unwrap_or(&self.rules.settings.retry);
         // One for all: those of a leg that are deferred together stay together.
         let jitter = Jitter::new(rand::random());
         let mut draft = pending.draft(flight.recipients());
@@ -130,7 +144,11 @@ impl<Q: Backlog> Scheduler<Q> {
                 Settlement::Bounce(diagnosis) => {
                     draft.tell(recipient.index, What::Failed, diagnosis);
                 }
-                Settlement::Again(again) => {
+                Settlement::Again(mut again) => {
+                    if gone && again.state == LegState::Waiting {
+                        // Whatever its route would have it wait for: it is to be routed anew.
+                        again.due = now;
+                    }
                     if let LegState::Held { reason } = &again.state {
                         warn!(%mid, route = %lane.route, %provider, reason, "held");
                     }
@@ -140,7 +158,7 @@ impl<Q: Backlog> Scheduler<Q> {
             }
         }
         for leg in &mut draft.legs {
-            leg.tried = Some(Tried { provider: provider.clone(), at: now });
+            leg.tried = Some(queue::Tried { provider: provider.clone(), at: now });
         }
         if duplicates > 0 {
             self.desk.meter.add_possible_duplicates(duplicates);
@@ -150,6 +168,18 @@ impl<Q: Backlog> Scheduler<Q> {
             );
         }
         draft
+    }
+
+    /// How a leg goes on whose route has changed while it was under way: by the route of that name as it is now; or, where
+    /// none of the name delivers any more, it is to be routed anew.
+    fn renewed(&self, pending: &Pending) -> (Option<Pending>, bool) {
+        match self.rules.table.route_named(&pending.route.name) {
+            Some(route) if Arc::ptr_eq(route, &pending.route) => (None, false),
+            Some(route) if !chain(route).is_empty() => {
+                (Some(Pending { route: route.clone(), ..pending.clone() }), false)
+            }
+            Some(_) | None => (None, true),
+        }
     }
 
     fn taken(&self, flight: &Flight) -> What {

@@ -177,6 +177,19 @@ impl Health {
             && self.unverified.get(&(provider.clone(), sender.clone())).is_some_and(|until| now < *until)
     }
 
+    /// Takes over what the breakers of a provider are set to now.
+    pub fn renew(&mut self, provider: &ProviderName, settings: &BreakerSettings) {
+        for (_, entry) in self.entries.iter_mut().filter(|(patient, _)| patient.provider == *provider) {
+            entry.breaker.renew(*settings);
+        }
+    }
+
+    /// Forgets all of a provider: it is gone, or another one by the old name.
+    pub fn forget(&mut self, provider: &ProviderName) {
+        self.entries.retain(|patient, _| patient.provider != *provider);
+        self.unverified.retain(|(name, _), _| name != provider);
+    }
+
     /// Patients of a provider that have some trouble, or had a moment ago.
     pub fn charts<'a>(&'a self, provider: &'a ProviderName, now: Timestamp) -> impl Iterator<Item = Chart> + 'a {
         let of_it = self.entries.iter().filter(move |(patient, _)| patient.provider == *provider);

@@ -14,6 +14,8 @@
 //!    recipient by recipient (`settle::settle`).
 //! 8. The settlement is written with the reports it calls for (`Desk::write`); new legs nudge their lanes: step 1.
 //!
+//! A changed configuration takes over between two of these steps (`Scheduler::change`); attempts under way end by the old one.
+//!
 //! Beside that, the sweep finds what expires or is delayed while it waits (`sweep::sweep`).
 //!
 //! `breaker`, `schedule`, `plan` and `settle` are pure: time and randomness are arguments. All state has one owner, the
@@ -23,6 +25,7 @@ mod attempt;
 mod backlog;
 mod board;
 mod breaker;
+mod change;
 mod control;
 mod desk;
 mod finish;
@@ -34,6 +37,7 @@ mod orders;
 mod order;
 mod pending;
 pub mod plan;
+mod pulse;
 mod quota;
 mod recall;
 pub mod schedule;
@@ -45,6 +49,7 @@ mod start;
 mod stations;
 mod status;
 mod sweep;
+mod trail;
 
 #[cfg(test)]
 mod fixtures;
@@ -55,6 +60,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::Notes;
 use crate::config::Server;
 use crate::mail::{Domain, MidSource, ProviderName};
 use crate::os::Clock;
@@ -63,10 +69,12 @@ use crate::routing::Table;
 use crate::transport::Transport;
 
 pub use backlog::Backlog;
+pub use change::Change;
 pub use control::{Control, OrderError, Stopped, Wish};
 pub use desk::lane;
 pub use lately::{OUTCOMES, Recent};
 pub use order::{Order, OrderKind};
+pub use pulse::Pulse;
 pub use quota::QuotaNow;
 pub use scheduler::Scheduler;
 pub use snapshot::{DestinationSnapshot, LastError, ProviderSnapshot, ProviderState, RouteSnapshot, Snapshot};
@@ -94,6 +102,8 @@ pub struct Settings {
     pub warn_after: Option<Duration>,
     /// What attempts under way may still take when delivery is told to stop.
     pub grace: Duration,
+    /// What the trail is told.
+    pub notes: Notes,
 }
 
 impl From<&Server> for Settings {
@@ -104,6 +114,7 @@ impl From<&Server> for Settings {
             expire: server.queue.expire,
             warn_after: server.queue.warn_after,
             grace: server.shutdown_grace,
+            notes: Notes::new(server.audit.is_some()),
         }
     }
 }

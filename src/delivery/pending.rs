@@ -1,11 +1,13 @@
 //! A leg in a lane's window, and what is to be written down of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::settle::Again;
 use crate::config::Route;
-use crate::mail::{Diagnosis, Envelope, Mid, RouteName, Timestamp};
-use crate::queue::{Counter, Leg, LegRecipient, LegState};
+use crate::mail::{Diagnosis, Domain, Envelope, Mid, ProviderName, Timestamp};
+use crate::queue::{Counter, Lane, Leg, LegRecipient, LegState};
+use crate::transport::Outcome;
 
 /// A leg under lease of which some recipients are still to be started.
 #[derive(Debug, Clone)]
@@ -29,13 +31,15 @@ impl Pending {
         Draft {
             mid: self.mid,
             number: self.number,
-            route: self.route.name.clone(),
+            lane: self.leg.lane.clone(),
             envelope: self.envelope.clone(),
             recipients: recipients.iter().map(|recipient| recipient.index).collect(),
             legs: Vec::new(),
             told: Vec::new(),
             counter: None,
             last_attempt: None,
+            tried: None,
+            silent: false,
         }
     }
 }
@@ -45,8 +49,8 @@ impl Pending {
 pub struct Draft {
     pub mid: Mid,
     pub number: u32,
-    /// The route by which they waited.
-    pub route: RouteName,
+    /// Where its recipients waited until now.
+    pub lane: Lane,
     pub envelope: Arc<Envelope>,
     /// Recipients that leave the leg.
     pub recipients: Vec<u32>,
@@ -55,6 +59,23 @@ pub struct Draft {
     pub counter: Option<(String, Counter)>,
     /// When the last attempt ended, where one was made.
     pub last_attempt: Option<Timestamp>,
+    /// For the trail.
+    pub tried: Option<Tried>,
+    /// Nothing becomes of the recipients but that they stand in another leg: the trail hears nothing.
+    pub silent: bool,
+}
+
+/// An attempt that has ended, as the trail tells it.
+#[derive(Debug)]
+pub struct Tried {
+    pub provider: ProviderName,
+    pub destination: Option<Domain>,
+    /// The round through the chain, from 1.
+    pub round: u32,
+    pub probe: bool,
+    pub took: Duration,
+    /// Each with the recipient's index.
+    pub outcomes: Vec<(u32, Outcome)>,
 }
 
 /// What the sender may want to hear.

@@ -42,6 +42,17 @@ impl Quotas {
         Self { accounts: accounts.collect() }
     }
 
+    /// Takes over the providers' quotas as they are now. What was counted of a provider stays counted; `counters` are for
+    /// those that had no quota.
+    pub fn renew<'a>(&mut self, providers: impl Iterator<Item = &'a Provider>, counters: &HashMap<String, Counter>) {
+        let mut before = std::mem::replace(self, Self::new(providers, counters)).accounts;
+        for (name, account) in &mut self.accounts {
+            if let Some(before) = before.remove(name) {
+                (account.counter, account.reserved) = (before.counter, before.reserved);
+            }
+        }
+    }
+
     /// When the quota is spent: until when.
     pub fn spent(&self, provider: &ProviderName, now: Timestamp) -> Option<Timestamp> {
         let account = self.accounts.get(provider)?;
@@ -168,6 +179,28 @@ mod tests {
         quotas.spend(&p, 1, &[taken()], moment(9));
         assert_eq!(quotas.spent(&p, moment(50)), Some(moment(105)));
         assert_eq!(quotas.spent(&p, moment(105)), None);
+    }
+
+    #[test]
+    fn a_changed_quota_keeps_its_count() {
+        let (mut quotas, p) = (quotas(2, &[]), provider("p"));
+        quotas.reserve(&p, 1);
+        quotas.spend(&p, 1, &[taken()], moment(5));
+        quotas.reserve(&p, 1);
+        let mut settings = provider_settings("p");
+        settings.quota = Some(Quota { messages: 3, span: Duration::from_secs(100) });
+        let stale = HashMap::from([("quota/p".to_owned(), Counter { since: moment(0), count: 0 })]);
+        quotas.renew([&settings].into_iter(), &stale);
+        assert_eq!(quotas.spent(&p, moment(6)), None, "one is taken and one reserved, of three");
+        quotas.reserve(&p, 1);
+        assert!(quotas.spent(&p, moment(6)).is_some());
+        settings.quota = None;
+        quotas.renew([&settings].into_iter(), &stale);
+        assert_eq!(quotas.spent(&p, moment(6)), None);
+        settings.quota = Some(Quota { messages: 3, span: Duration::from_secs(100) });
+        let kept = HashMap::from([("quota/p".to_owned(), Counter { since: moment(5), count: 3 })]);
+        quotas.renew([&settings].into_iter(), &kept);
+        assert_eq!(quotas.spent(&p, moment(6)), Some(moment(105)), "as the queue has kept it");
     }
 
     #[test]

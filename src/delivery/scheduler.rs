@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -24,21 +25,21 @@ use super::attempt::Flight;
 use super::backlog::Backlog;
 use super::board::{AT_HAND, Board, Gate};
 use super::control::{self, Control, Request, Requests};
-use super::desk::{Desk, Window};
+use super::desk::{Desk, Rules, Window};
 use super::health::Health;
-use super::lately::Lately;
 use super::limits::Pace;
 use super::operate::Operator;
 use super::order::{KEPT, Orders};
 use super::orders::route_of;
 use super::pending::{Draft, Pending};
 use super::plan::chain;
+use super::pulse::Pulse;
 use super::quota::Quotas;
 use super::span::{after, until};
-use super::stations::{Limits, Station};
+use super::stations::{self, Limits, Station};
 use super::status::Meter;
 use super::sweep;
-use crate::config::{Priority, Transport as TransportSettings};
+use crate::config::Priority;
 use crate::mail::{ProviderName, RouteName, Timestamp};
 use crate::queue::{Lane, LaneDue, Queue, QueueError};
 use crate::transport::Outcome;
@@ -50,7 +51,7 @@ const WINDOW: usize = 64;
 /// Legs that all lanes together have claimed and not started. Half of it is for lanes that wait; beyond, theirs go back.
 const CLAIMED: usize = 4096;
 /// Outcomes that may wait to be written, beside the attempts that all providers may have under way.
-const UNWRITTEN: usize = 512;
+pub(super) const UNWRITTEN: usize = 512;
 /// A lane that waits longer than this gives its window back, so that expiry sees what is in it.
 const SHORT: Duration = Duration::from_secs(1);
 /// Pause after an error of the queue.
@@ -61,6 +62,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Owner of all of delivery's state. See `run`.
 pub struct Scheduler<Q = Queue> {
     pub(super) desk: Arc<Desk<Q>>,
+    /// The desk's.
+    pub(super) rules: Arc<Rules>,
     pub(super) stations: HashMap<ProviderName, Station>,
     pub(super) route_paces: HashMap<RouteName, Pace>,
     pub(super) board: Board,
@@ -71,11 +74,12 @@ pub struct Scheduler<Q = Queue> {
     pub(super) flights: HashMap<Id, Flight>,
     pub(super) chores: JoinSet<Done>,
     reads: HashMap<Id, Lane>,
-    sweep_at: Option<Timestamp>,
+    pub(super) sweep_at: Option<Timestamp>,
     sweeping: Option<Id>,
-    most_unwritten: usize,
+    pub(super) most_unwritten: usize,
     control: Control,
     requests: Requests,
+    pulse: Arc<Pulse>,
 }
 
 /// All that wakes the scheduler.
@@ -87,6 +91,8 @@ enum Event {
     Asked(Request),
     /// Something that waited for a time may go on.
     Time,
+    /// Somebody asks whether it comes round.
+    Pulse,
     Stop,
 }
 
@@ -113,41 +119,18 @@ pub(super) struct Blocks {
 
 impl<Q: Backlog> Scheduler<Q> {
     pub fn new(deps: Deps<Q>) -> Self {
-        let Deps { queue, table, mut transports, clock, mids, settings } = deps;
-        let (mut stations, meter) = (HashMap::new(), Arc::<Meter>::default());
-        for settings in table.providers() {
-            let Some(transport) = transports.remove(&settings.name) else {
-                error!(provider = %settings.name, "the provider has no transport: its mail waits");
-                continue;
-            };
-            let destination_concurrency = match &settings.transport {
-                TransportSettings::Mx(mx) => mx.destination_concurrency.max(1),
-                TransportSettings::Smtp(_)
-                | TransportSettings::Lmtp(_)
-                | TransportSettings::SendGrid(_)
-                | TransportSettings::Mailgun(_)
-                | TransportSettings::Ses(_)
-                | TransportSettings::Maildir(_) => usize::MAX,
-            };
-            let station = Station {
-                lately: Lately::default(),
-                last_error: None,
-                meter: meter.providers.of(&settings.name),
-                by_destination: transport.by_destination(),
-                destination_concurrency,
-                pace: settings.limit.map(Pace::new),
-                settings: settings.clone(),
-                transport,
-            };
-            stations.insert(settings.name.clone(), station);
-        }
+        let Deps { queue, table, transports, clock, mids, settings } = deps;
+        let meter = Arc::<Meter>::default();
+        let stations = stations::of(&table, transports, &meter);
         let paces = table.routes().filter_map(|route| Some((route.name.clone(), Pace::new(route.limit?))));
         let route_paces = paces.collect();
-        let under_way: usize =
-            stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add);
+        let most_unwritten = stations::under_way(&stations).saturating_add(UNWRITTEN);
+        let rules = Arc::new(Rules { table, settings });
+        let desk = Desk { queue, clock, mids, meter, rules: ArcSwap::new(rules.clone()) };
         let (control, requests) = control::channel();
         Self {
-            desk: Arc::new(Desk { queue, table, clock, mids, settings, meter }),
+            desk: Arc::new(desk),
+            rules,
             stations,
             route_paces,
             board: Board::default(),
@@ -160,15 +143,21 @@ impl<Q: Backlog> Scheduler<Q> {
             reads: HashMap::new(),
             sweep_at: None,
             sweeping: None,
-            most_unwritten: under_way.saturating_add(UNWRITTEN),
+            most_unwritten,
             control,
             requests,
+            pulse: Arc::default(),
         }
     }
 
     /// What delivery counts, to be read while it runs.
     pub fn meter(&self) -> Arc<Meter> {
         self.desk.meter.clone()
+    }
+
+    /// By which it is known that it still comes round.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        self.pulse.clone()
     }
 
     /// To ask and steer it by while it runs.
@@ -179,7 +168,8 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Delivers until `token` is cancelled. Then nothing new begins, attempts under way get the grace time, and it returns
     /// when all they came to is on disk.
     pub async fn run(mut self, token: CancellationToken) {
-        if token.run_until_cancelled(self.resume()).await.is_none() {
+        let pulse = self.pulse.clone();
+        if token.run_until_cancelled(pulse.answering(self.resume())).await.is_none() {
             return;
         }
         let desk = self.desk.clone();
@@ -193,6 +183,7 @@ impl<Q: Backlog> Scheduler<Q> {
                     lanes = desk.queue.nudged() => Event::Nudged(lanes),
                     Some(joined) = self.attempts.join_next_with_id() => Event::Attempted(joined),
                     Some(joined) = self.chores.join_next_with_id() => Event::Done(joined),
+                    () = pulse.asked() => Event::Pulse,
                     Some(request) = self.requests.recv() => Event::Asked(request),
                     () = tokio::time::sleep(sleep) => Event::Time,
                 } } => event,
@@ -227,6 +218,7 @@ impl<Q: Backlog> Scheduler<Q> {
             Event::Done(Err(panic)) => self.chore_failed(&panic, now),
             Event::Asked(request) => self.answer(request),
             Event::Time => self.board.ring(now),
+            Event::Pulse => self.pulse.answer(),
             Event::Stop => {}
         }
     }
@@ -284,7 +276,7 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn nudge(&mut self, nudge: LaneDue, now: Timestamp) {
-        let route = self.desk.table.route_named(&nudge.lane.route);
+        let route = self.rules.table.route_named(&nudge.lane.route);
         let priority = route.map_or(Priority::default(), |route| route.priority);
         self.board.nudge(nudge, priority, now);
     }
@@ -298,8 +290,8 @@ impl<Q: Backlog> Scheduler<Q> {
             while let Some(lane) = self.board.next() {
                 self.look_at(&lane, now);
             }
-            let Self { board, health, stations, desk, most_unwritten, .. } = self;
-            let limits = Limits { health, stations, table: &desk.table, most_unwritten: *most_unwritten };
+            let Self { board, health, stations, rules, most_unwritten, .. } = self;
+            let limits = Limits { health, stations, table: &rules.table, most_unwritten: *most_unwritten };
             let is_open = |gate: &Gate, in_use: usize| limits.is_open(gate, in_use);
             if !board.let_on(is_open) {
                 break;
@@ -323,8 +315,8 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     pub(super) fn is_open(&self, gate: &Gate) -> bool {
-        let Self { board, health, stations, desk, most_unwritten, .. } = self;
-        let limits = Limits { health, stations, table: &desk.table, most_unwritten: *most_unwritten };
+        let Self { board, health, stations, rules, most_unwritten, .. } = self;
+        let limits = Limits { health, stations, table: &rules.table, most_unwritten: *most_unwritten };
         limits.is_open(gate, board.in_use(gate))
     }
 
@@ -346,7 +338,7 @@ impl<Q: Backlog> Scheduler<Q> {
     /// Legs worth having at hand for a lane whose providers have so many slots: what its limits could let through soon.
     pub(super) fn window(&self, lane: &Lane, slots: usize) -> usize {
         let mut most = CLAIMED.saturating_sub(self.board.claimed()).min(WINDOW).min(slots.saturating_mul(2));
-        if let Some(route) = self.desk.table.route_named(&lane.route) {
+        if let Some(route) = self.rules.table.route_named(&lane.route) {
             most = most.min(route.concurrency.unwrap_or(most).saturating_mul(2));
             most = most.min(self.route_paces.get(&route.name).map_or(most, Pace::soon));
         }
@@ -362,10 +354,17 @@ impl<Q: Backlog> Scheduler<Q> {
 
     fn has_read(&mut self, lane: &Lane, read: Result<Window, QueueError>, now: Timestamp) {
         self.board.leave(&Gate::Reading);
-        let window = read.unwrap_or_else(|error| {
+        let mut window = read.unwrap_or_else(|error| {
             warn!(route = %lane.route, %error, "the queue cannot be read: tried again in a second");
             Window { troubled: true, ..Window::default() }
         });
+        if window.rules.as_ref().is_some_and(|rules| !Arc::ptr_eq(rules, &self.rules)) {
+            // The rules have changed meanwhile.
+            for pending in std::mem::take(&mut window.legs) {
+                window.next_due = Some(window.next_due.map_or(pending.leg.due, |due| due.min(pending.leg.due)));
+                self.give_back(pending);
+            }
+        }
         for draft in window.leaving {
             self.write(draft);
         }
@@ -410,18 +409,22 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn shares_by_weight(&self, lane: &Lane) -> bool {
-        let route = route_of(&self.desk.table, lane);
+        let route = route_of(&self.rules.table, lane);
         route.is_some_and(|route| chain(&route).iter().any(|tier| tier.0.len() > 1))
     }
 
-    fn give_up_window(&mut self, lane: &Lane) {
+    pub(super) fn give_up_window(&mut self, lane: &Lane) {
         for pending in self.board.give_up_window(lane) {
-            if pending.started {
-                let draft = split(pending);
-                self.write(draft);
-            } else {
-                self.desk.queue.release(pending.mid, pending.number);
-            }
+            self.give_back(pending);
+        }
+    }
+
+    fn give_back(&mut self, pending: Pending) {
+        if pending.started {
+            let draft = split(pending);
+            self.write(draft);
+        } else {
+            self.desk.queue.release(pending.mid, pending.number);
         }
     }
 
@@ -430,12 +433,12 @@ impl<Q: Backlog> Scheduler<Q> {
         self.requests.close();
         while self.requests.try_recv().is_ok() {}
         let now = self.desk.clock.now();
-        info!(attempts = self.attempts.len(), grace_s = self.desk.settings.grace.as_secs(), "delivery stops");
+        info!(attempts = self.attempts.len(), grace_s = self.rules.settings.grace.as_secs(), "delivery stops");
         let lanes: Vec<_> = self.board.lanes().cloned().collect();
         for lane in lanes {
             self.give_up_window(&lane);
         }
-        let mut grace = pin!(tokio::time::sleep(self.desk.settings.grace));
+        let mut grace = pin!(tokio::time::sleep(self.rules.settings.grace));
         let mut cut_off = false;
         while !(self.attempts.is_empty() && self.chores.is_empty()) {
             tokio::select! {
@@ -469,6 +472,7 @@ impl<Q: Backlog> Scheduler<Q> {
 fn split(pending: Pending) -> Draft {
     let mut draft = pending.draft(&pending.left);
     draft.legs.push(crate::queue::Leg { recipients: pending.left, ..pending.leg });
+    draft.silent = true;
     draft
 }
 

@@ -114,7 +114,7 @@ impl<Q: Backlog> Scheduler<Q> {
         stations.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
         Snapshot {
             providers: stations.into_iter().map(|station| self.provider(station, now)).collect(),
-            routes: self.desk.table.routes().map(|route| self.route(route, now)).collect(),
+            routes: self.rules.table.routes().map(|route| self.route(route, now)).collect(),
         }
     }
 

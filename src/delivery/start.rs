@@ -93,7 +93,7 @@ impl<Q: Backlog> Scheduler<Q> {
     /// What a lane's legs could reach now, as far as the chain's health goes.
     fn reach(&self, lane: &Lane, now: Timestamp) -> Reach {
         let mut reach = Reach::default();
-        let Some(route) = &route_of(&self.desk.table, lane) else {
+        let Some(route) = &route_of(&self.rules.table, lane) else {
             // Its mail is to be routed anew.
             return Reach { most: self.window(lane, usize::MAX), ..reach };
         };
@@ -333,6 +333,7 @@ impl<Q: Backlog> Scheduler<Q> {
             probe,
             reserved,
             progress,
+            provider: station.settings.clone(),
             began: Instant::now(),
         };
         self.flights.insert(task.id(), flight);
@@ -340,7 +341,7 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn bounce_expired(&mut self, pending: &mut Pending) {
-        let expire = self.desk.expire(Some(&pending.route));
+        let expire = self.rules.expire(Some(&pending.route));
         let recipients = std::mem::take(&mut pending.left);
         let mut draft = pending.draft(&recipients);
         for recipient in &recipients {
@@ -387,7 +388,7 @@ impl<Q: Backlog> Scheduler<Q> {
         until: Option<Timestamp>,
         now: Timestamp,
     ) {
-        let retry = pending.route.retry.as_deref().unwrap_or(&self.desk.settings.retry);
+        let retry = pending.route.retry.as_deref().unwrap_or(&self.rules.settings.retry);
         let history =
             History { due: pending.leg.due, attempts: pending.leg.attempts, passed: &pending.leg.passed, last: None };
         let jitter = Jitter::new(rand::random());

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tracing::error;
+
 use super::board::Gate;
 use super::health::{Health, Patient};
 use super::lately::Lately;
 use super::limits::Pace;
 use super::scheduler::READS;
 use super::snapshot::LastError;
-use super::status::ProviderMeter;
-use crate::config::Provider;
+use super::status::{Meter, ProviderMeter};
+use crate::config::{Provider, Transport as TransportSettings};
 use crate::mail::{Domain, ProviderName};
 use crate::queue::Lane;
 use crate::routing::Table;
@@ -27,6 +29,47 @@ pub struct Station {
     /// What was said last that counted against it.
     pub last_error: Option<LastError>,
     pub meter: Arc<ProviderMeter>,
+}
+
+/// The stations of a table's providers.
+pub fn of(
+    table: &Table,
+    mut transports: HashMap<ProviderName, Arc<dyn Transport>>,
+    meter: &Meter,
+) -> HashMap<ProviderName, Station> {
+    let mut stations = HashMap::new();
+    for settings in table.providers() {
+        let Some(transport) = transports.remove(&settings.name) else {
+            error!(provider = %settings.name, "the provider has no transport: its mail waits");
+            continue;
+        };
+        let destination_concurrency = match &settings.transport {
+            TransportSettings::Mx(mx) => mx.destination_concurrency.max(1),
+            TransportSettings::Smtp(_)
+            | TransportSettings::Lmtp(_)
+            | TransportSettings::SendGrid(_)
+            | TransportSettings::Mailgun(_)
+            | TransportSettings::Ses(_)
+            | TransportSettings::Maildir(_) => usize::MAX,
+        };
+        let station = Station {
+            lately: Lately::default(),
+            last_error: None,
+            meter: meter.providers.of(&settings.name),
+            by_destination: transport.by_destination(),
+            destination_concurrency,
+            pace: settings.limit.map(Pace::new),
+            settings: settings.clone(),
+            transport,
+        };
+        stations.insert(settings.name.clone(), station);
+    }
+    stations
+}
+
+/// Attempts that all of them together may have under way.
+pub fn under_way(stations: &HashMap<ProviderName, Station>) -> usize {
+    stations.values().map(|station| station.settings.concurrency).fold(0, usize::saturating_add)
 }
 
 /// What is needed to see whether a gate is open.
@@ -60,6 +103,11 @@ impl Limits<'_> {
 }
 
 impl Station {
+    /// The provider leads to the same place in the same way: what is known of the one holds for the other.
+    pub fn goes_out_as(&self, other: &Arc<Provider>) -> bool {
+        Arc::ptr_eq(&self.settings, other) || self.settings.transport == other.transport
+    }
+
     pub fn patient(&self, lane: &Lane) -> Patient {
         let destination = lane.destination.clone().filter(|_| self.by_destination);
         Patient { provider: self.settings.name.clone(), destination }

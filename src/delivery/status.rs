@@ -141,7 +141,7 @@ impl Meter {
 
     /// What a settlement does, by its route.
     pub(super) fn settled(&self, draft: &Draft, now: Timestamp) {
-        let route = self.routes.of(&draft.route);
+        let route = self.routes.of(&draft.lane.route);
         let (mut delivered, mut bounced) = (0, 0);
         for told in &draft.told {
             match told.what {

@@ -43,8 +43,9 @@ pub fn call(leg: &Leg, age: Duration, expire: Duration, warn_after: Option<Durat
 /// Goes through the queue once. Gives the time to wait until the next walk.
 pub async fn sweep<Q: Backlog>(desk: &Desk<Q>, token: &CancellationToken) -> Duration {
     let began = Instant::now();
-    let shortest = desk.table.routes().filter_map(|route| route.expire).fold(desk.settings.expire, Duration::min);
-    let youngest = desk.settings.warn_after.map_or(shortest, |warn_after| warn_after.min(shortest));
+    let rules = desk.rules();
+    let shortest = rules.table.routes().filter_map(|route| route.expire).fold(rules.settings.expire, Duration::min);
+    let youngest = rules.settings.warn_after.map_or(shortest, |warn_after| warn_after.min(shortest));
     let older_than = before(desk.clock.now(), youngest);
     let mut behind = None;
     while !token.is_cancelled() {
@@ -71,10 +72,11 @@ pub async fn sweep<Q: Backlog>(desk: &Desk<Q>, token: &CancellationToken) -> Dur
 
 impl<Q: Backlog> Desk<Q> {
     fn call(&self, claim: &Claim) -> Call {
-        let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
+        let rules = self.rules();
+        let route = rules.route_named(&claim.leg.lane.route);
         let begins = super::orders::begins(&claim.leg, claim.envelope.accepted_at);
         let age = super::span::until(begins, self.clock.now());
-        call(&claim.leg, age, self.expire(route), self.settings.warn_after)
+        call(&claim.leg, age, rules.expire(route), rules.settings.warn_after)
     }
 
     /// With the lease taken, looks once more, and does it.
@@ -96,8 +98,8 @@ impl<Q: Backlog> Desk<Q> {
     }
 
     async fn expire_leg(&self, claim: Claim) {
-        let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
-        let expire = self.expire(route);
+        let rules = self.rules();
+        let expire = rules.expire(rules.route_named(&claim.leg.lane.route));
         info!(mid = %claim.mid, route = %claim.leg.lane.route, recipients = claim.leg.recipients.len(), "expired: bounced");
         let mut draft = draft(&claim);
         for recipient in &claim.leg.recipients {
@@ -107,8 +109,8 @@ impl<Q: Backlog> Desk<Q> {
     }
 
     async fn warn_of(&self, claim: Claim) {
-        let route = self.table.route_named(&claim.leg.lane.route).map(|route| &**route);
-        let until = self.expires_at(route, &claim.envelope, &claim.leg);
+        let rules = self.rules();
+        let until = rules.expires_at(rules.route_named(&claim.leg.lane.route), &claim.envelope, &claim.leg);
         let mut draft = draft(&claim);
         for recipient in &claim.leg.recipients {
             draft.tell(recipient.index, What::Delayed { until }, recipient.last.clone().unwrap_or_else(never_tried));
@@ -121,14 +123,16 @@ impl<Q: Backlog> Desk<Q> {
 fn draft(claim: &Claim) -> Draft {
     Draft {
         mid: claim.mid,
+        lane: claim.leg.lane.clone(),
         number: claim.number,
-        route: claim.leg.lane.route.clone(),
         envelope: claim.envelope.clone(),
         recipients: claim.leg.recipients.iter().map(|recipient| recipient.index).collect(),
         legs: Vec::new(),
         told: Vec::new(),
         counter: None,
         last_attempt: None,
+        tried: None,
+        silent: false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::counts::{Refusal, Why};
-use super::limits::{self, MailMeter, TooMuch};
+use super::limits::{self, Counted};
 use super::{Door, author, intake, legs, refusal};
 use crate::access::{Login, Senders};
 use crate::config::Secret;
@@ -26,7 +26,19 @@ pub(super) struct Who<'a> {
     pub reverse_path: Option<&'a Address>,
 }
 
-pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
+/// The user was taken away, or has another password now.
+pub(super) fn estranged(door: &Door, who: Who<'_>) -> Answer {
+    let reply = refusal(421, 7, 0, "Your login has changed here: connect anew and sign in");
+    refuse(door, who, None, (Why::Relaying, reply))
+}
+
+/// `size`: the octets of content that the client announces (RFC 1870).
+pub(super) fn mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Answer {
+    // Since it came, it may have been denied.
+    if door.networks.denies(who.client) {
+        let reply = refusal(421, 7, 1, "Access denied: no mail is taken from your address any more");
+        return refuse(door, who, None, (Why::Relaying, reply));
+    }
     if let Some(senders) = senders(door, who.client, who.user)
         && !senders.take(who.reverse_path)
     {
@@ -34,36 +46,30 @@ pub(super) fn mail(door: &Door, who: Who<'_>) -> Answer {
         let reply = refusal(550, 7, 1, format!("{} may not send as {from}", author::ascii(senders.who())));
         return refuse(door, who, None, (Why::Sender, reply));
     }
-    match admits_mail(door, who) {
+    match admits_mail(door, who, size) {
         Ok(()) => Answer::Accept,
         Err(refusal) => refuse(door, who, None, refusal),
     }
 }
 
 /// Room first, since it costs nobody's share.
-fn admits_mail(door: &Door, who: Who<'_>) -> Result<(), Refusal> {
+fn admits_mail(door: &Door, who: Who<'_>, size: Option<u64>) -> Result<(), Refusal> {
     if !door.deps.limits.has_memory() {
         return Err((Why::Room, limits::no_memory()));
     }
-    door.deps.queue.admits(0).map_err(|error| (Why::Room, intake::of_queue(&error)))?;
-    of_each(door, who, MailMeter::message, MailMeter::message).map_err(|reply| (Why::Rate, reply))
+    door.deps.queue.admits(size.unwrap_or(0)).map_err(|error| (Why::Room, intake::of_queue(&error)))?;
+    of_each(door, who, Counted::Message).map_err(|reply| (Why::Rate, reply))
 }
 
 /// Takes one from the user, the client and the listener.
-fn of_each(
-    door: &Door,
-    who: Who<'_>,
-    take: impl Fn(&MailMeter<()>, &()) -> Result<(), TooMuch>,
-    of_client: impl Fn(&MailMeter<IpAddr>, &IpAddr) -> Result<(), TooMuch>,
-) -> Result<(), Reply> {
-    if let Some(user) = who.user
-        && let Some(meter) = door.deps.limits.user(user)
-    {
-        take(meter, &()).map_err(|too_much| too_much.reply(&format!("of user {user}")))?;
+fn of_each(door: &Door, who: Who<'_>, what: Counted) -> Result<(), Reply> {
+    if let Some(user) = who.user {
+        let taken = door.deps.limits.user(user, what);
+        taken.map_err(|too_much| too_much.reply(&format!("of user {user}")))?;
     }
-    of_client(&door.client_mail, &limits::network(who.client))
-        .map_err(|too_much| too_much.reply("from your address"))?;
-    take(&door.mail, &()).map_err(|too_much| too_much.reply("at this listener"))
+    let client = door.client_mail.take(what, &limits::network(who.client));
+    client.map_err(|too_much| too_much.reply("from your address"))?;
+    door.mail.take(what, &()).map_err(|too_much| too_much.reply("at this listener"))
 }
 
 /// What binds a client's senders: its user's, else its network's.
@@ -91,7 +97,7 @@ pub(super) fn rcpt(door: &Door, who: Who<'_>, recipient: &Recipient) -> Answer {
             size: None,
         };
         legs::at_rcpt(&door.deps.table, &facts).map_err(|reply| (Why::Route, reply))?;
-        of_each(door, who, MailMeter::recipient, MailMeter::recipient).map_err(|reply| (Why::Rate, reply))
+        of_each(door, who, Counted::Recipient).map_err(|reply| (Why::Rate, reply))
     });
     match checked {
         Ok(()) => Answer::Accept,

@@ -19,7 +19,7 @@ use tracing::{debug, info};
 use super::answers::{self, Who};
 use super::intake::Intake;
 use super::wire::Wire;
-use super::{Door, refusal};
+use super::{Door, Doorway, refusal};
 use crate::config::ListenerTls;
 use crate::mail::Origin;
 use crate::metrics::Entered;
@@ -39,7 +39,11 @@ const MOST_REPLIES: usize = 64 * 1024;
 const MARGIN: Duration = Duration::from_secs(5);
 
 struct Connection<S> {
+    /// As it was at the last command that asked something.
     door: Arc<Door>,
+    doorway: Arc<Doorway>,
+    /// The login of the session's user does not hold any more.
+    estranged: bool,
     client: IpAddr,
     session: Session,
     wire: Wire<S>,
@@ -71,8 +75,13 @@ enum Event {
 }
 
 /// Serves one client to its end.
-pub(super) async fn serve<S>(door: Arc<Door>, stream: S, client: IpAddr, token: CancellationToken)
-where
+pub(super) async fn serve<S>(
+    door: Arc<Door>,
+    doorway: Arc<Doorway>,
+    stream: S,
+    client: IpAddr,
+    token: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::Clear(stream);
@@ -83,7 +92,7 @@ where
     if door.listener.tls == ListenerTls::Implicit {
         let Some(config) = &door.tls else { return };
         let secured = tokio::select! {
-            secured = Box::pin(wire.secured(Arc::clone(config))) => secured,
+            secured = Box::pin(wire.secured(config.current())) => secured,
             () = token.cancelled() => return,
         };
         match secured {
@@ -99,6 +108,8 @@ where
     let connection = Connection {
         tls: tls.then(|| door.counts.tls.enter()),
         door,
+        doorway,
+        estranged: false,
         client,
         session,
         wire,
@@ -155,6 +166,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.send().await?;
             if self.session.is_closed() {
+                if self.session.spoke_tls() {
+                    self.tell_tls();
+                }
                 Box::pin(self.wire.close()).await;
                 return Ok(());
             }
@@ -186,6 +200,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.session.step(Input::Shutdown, &mut self.actions);
                 }
             }
+        }
+    }
+
+    fn tell_tls(&self) {
+        let (listener, client) = (&self.door.listener.name, self.client);
+        match self.door.listener.tls {
+            ListenerTls::None => info!(
+                listener, %client,
+                "a client began TLS, and this listener has none: give it `tls: implicit`, or set the client to another port"
+            ),
+            ListenerTls::StartTls | ListenerTls::Implicit => info!(
+                listener, %client,
+                "a client began TLS, and this listener speaks in clear first: set the client to STARTTLS, or give it a listener \
+                 with `tls: implicit`"
+            ),
         }
     }
 
@@ -272,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn secured(mut self) -> io::Result<Self> {
         self.send().await?;
-        let config = self.door.tls.clone().ok_or(io::ErrorKind::Unsupported)?;
+        let config = self.door.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?.current();
         self.wire = self.wire.secured(config).await?;
         self.tls = Some(self.door.counts.tls.enter());
         self.octets.clear();
@@ -295,11 +324,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.intake = Some(Box::new(Intake::new(&self.door.deps, transaction, origin).held_to(held)));
     }
 
+    /// Another door may stand there by now.
+    fn renew(&mut self) {
+        let door = self.doorway.door();
+        if Arc::ptr_eq(&door, &self.door) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.door, door);
+        if let Some(user) = self.session.signed_in() {
+            self.estranged |= !self.door.deps.access.keeps_login(&before.deps.access, user);
+        }
+    }
+
     async fn answer(&mut self, question: Question) -> Answer {
+        self.renew();
         let who =
             Who { client: self.client, user: self.session.user(), reverse_path: self.session.reverse_path().flatten() };
         match question {
-            Question::Mail(_) => answers::mail(&self.door, who),
+            // Not within a transaction: what was taken so far is still sent.
+            Question::Mail { .. } if self.estranged => answers::estranged(&self.door, who),
+            Question::Mail { size, .. } => answers::mail(&self.door, who, size),
             Question::Rcpt(recipient) => answers::rcpt(&self.door, who, &recipient),
             Question::Authenticate { user, password } => {
                 answers::authenticate(&self.door, self.client, user, password).await

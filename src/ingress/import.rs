@@ -15,6 +15,7 @@ use super::head::{self, HeadFault, HeadReader};
 use super::intake::of_head;
 use super::legs::{self, Fate};
 use super::pickup::{Endings, Utf16, envelope};
+use crate::audit::{Arrival, message_id};
 use crate::config;
 use crate::delivery::operate::{By, Operator, record_import};
 use crate::mail::{BodyKind, Envelope, Mid, Origin, Protocol, Received};
@@ -56,7 +57,8 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         Some(found) => found,
         None => reader.end(),
     };
-    let front = envelope::read(&found.section, operator.hostname()).map_err(|fault| bad(fault.to_string()))?;
+    let hostname = operator.hostname();
+    let front = envelope::read(&found.section, &hostname).map_err(|fault| bad(fault.to_string()))?;
     let now = operator.clock().now();
     let mid = operator.mids().next(now, rand::random());
     let section = if front.origin.is_some() {
@@ -65,13 +67,13 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         let received = Received {
             helo: None,
             client: None,
-            by: operator.hostname().as_str(),
+            by: hostname.as_str(),
             protocol: Protocol { extended: true, ..Protocol::default() },
             mid,
             recipient: None,
             at: operator.clock().wall(),
         };
-        head::assemble(&front.section, &received, operator.hostname()).map_err(of_fault)?
+        head::assemble(&front.section, &received, &hostname).map_err(of_fault)?
     };
     let header_size = section.octets().len();
     let size = (header_size + found.body.len()) as u64;
@@ -100,7 +102,12 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         }
     }
     let content = content(operator, mid, section.octets(), &found.body).await?;
-    operator.queue().accept(NewMessage { mid, envelope, legs, content }).await?;
+    let id = message_id(&section);
+    let arrival = Arrival { message_id: id.as_deref(), ..Arrival::default() };
+    let table = operator.table();
+    let mut note = operator.notes().accepted(mid, &envelope, &legs, arrival, table.revision());
+    note.extend(operator.notes().act(now, Some(mid), by.note("import")));
+    operator.queue().accept(NewMessage { mid, envelope, legs, content, note }).await?;
     record_import(mid, recipients, by);
     Ok(Imported { mid: Some(mid), recipients })
 }

@@ -17,6 +17,7 @@ use super::legs::{self, Fate};
 use super::limits::{self, Held};
 use super::{Deps, author, refusal};
 use crate::access::Senders;
+use crate::audit::{Arrival, message_id};
 use crate::mail::{BodyKind, Envelope, HeaderSection, Mid, Origin, Received, RouteName};
 use crate::queue::{NewContent, NewMessage, QueueError, Spool};
 use crate::smtp::reply::Reply;
@@ -169,21 +170,32 @@ impl Intake {
         }
         let body = match std::mem::replace(&mut self.stage, Stage::Head(HeadReader::default())) {
             Stage::Body(body) => body,
-            Stage::Failed(reply) => return Err(self.refused(reply)),
+            Stage::Failed(reply) => return Err(self.refused(deps, reply).await),
             // `begin_body` leaves no head behind; were it so, nothing must be acknowledged.
-            Stage::Head(_) => return Err(self.refused(refusal(451, 3, 0, "Local error, try again later"))),
+            Stage::Head(_) => return Err(self.refused(deps, refusal(451, 3, 0, "Local error, try again later")).await),
         };
         self.envelope.body = kind;
         self.envelope.size = body.size;
+        let notes = deps.notes();
+        let id = if notes.are_on() { message_id(&body.header) } else { None };
+        let protocol = if self.transaction.has_session() { self.transaction.protocol.keyword() } else { String::new() };
+        let arrival = Arrival { protocol: &protocol, ..Arrival::default() };
         let legs = match legs::sort(&deps.table, &self.envelope, &body.header, deps.clock.now()) {
             Fate::Queue(legs) => legs,
             Fate::Discard(routes) => {
+                let arrival = Arrival { message_id: id.as_deref(), took: self.began.elapsed(), ..arrival };
+                let note = notes.discarded(self.mid, &self.envelope, &routes, arrival, deps.table.revision());
+                if notes.are_on()
+                    && let Err(error) = deps.queue.note(note).await
+                {
+                    return Err(self.refused(deps, of_queue(&error)).await);
+                }
                 let recipients = self.envelope.recipients.len();
                 let routes: Vec<_> = routes.into_iter().map(|route| (route, recipients)).collect();
                 self.log(&routes, "discarded");
                 return Ok((self.mid, routes));
             }
-            Fate::Refuse(reply) => return Err(self.refused(reply)),
+            Fate::Refuse(reply) => return Err(self.refused(deps, reply).await),
         };
         let mut routes: Vec<(RouteName, usize)> = Vec::new();
         for leg in &legs {
@@ -194,11 +206,13 @@ impl Intake {
         }
         let content = match body.finish().await {
             Ok(content) => content,
-            Err(error) => return Err(self.refused(of_queue(&error))),
+            Err(error) => return Err(self.refused(deps, of_queue(&error)).await),
         };
         // The envelope goes to the queue; the log wants a little of it.
         let record = Record::of(&self.envelope, self.mid, self.began);
-        let message = NewMessage { mid: self.mid, envelope: self.envelope, legs, content };
+        let arrival = Arrival { message_id: id.as_deref(), took: self.began.elapsed(), ..arrival };
+        let note = notes.accepted(self.mid, &self.envelope, &legs, arrival, deps.table.revision());
+        let message = NewMessage { mid: self.mid, envelope: self.envelope, legs, content, note };
         match deps.queue.accept(message).await {
             Ok(()) => {
                 record.accepted(&routes, "accepted");
@@ -213,7 +227,15 @@ impl Intake {
         }
     }
 
-    fn refused(&self, reply: Reply) -> Reply {
+    /// Content is refused: the trail hears of it, if it can.
+    async fn refused(&self, deps: &Deps, reply: Reply) -> Reply {
+        let arrival = Arrival { took: self.began.elapsed(), ..Arrival::default() };
+        let note = deps.notes().refused(self.mid, &self.envelope, arrival, &reply.to_string());
+        if !note.is_empty()
+            && let Err(error) = deps.queue.note(note).await
+        {
+            tracing::warn!(mid = %self.mid, %error, "the audit trail lacks a refusal");
+        }
         Record::of(&self.envelope, self.mid, self.began).refused(&reply);
         reply
     }

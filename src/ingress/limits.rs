@@ -8,12 +8,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::doorway::kept;
 use super::meter::Meter;
 use super::refusal;
 use crate::config::{ClientLimits, Limit, MailLimits, Rate, Server};
@@ -22,13 +21,38 @@ use crate::smtp::reply::Reply;
 /// What all listeners share.
 pub struct Limits {
     settings: ClientLimits,
-    connections: Arc<Semaphore>,
-    /// Connections of each client that has any.
-    clients: Mutex<HashMap<IpAddr, usize>>,
-    pace: Meter<IpAddr>,
-    users: HashMap<String, MailMeter<()>>,
+    connections: Places,
+    clients: Clients,
+    pace: Arc<Meter<IpAddr>>,
+    users: HashMap<String, Arc<MailMeter<()>>>,
+    /// Of users of the directory that have no entry of their own, each by itself.
+    others: Option<Arc<MailMeter<String>>>,
     /// Octets of content on its way in.
     content: Arc<AtomicU64>,
+}
+
+/// Connections of each client that has any.
+type Clients = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Counts connections; how many there may be is told by whoever takes a place, so that it may change.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places(Arc<AtomicUsize>);
+
+/// One place; given back when it is dropped.
+struct Place(Places);
+
+impl Places {
+    fn take(&self, most: usize) -> Option<Place> {
+        let more = |taken: usize| (taken < most).then(|| taken + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Why a client is turned away.
@@ -42,11 +66,11 @@ pub(super) enum Crowd {
 }
 
 /// A connection's places; given back when it is dropped.
-pub(super) struct Seat(#[expect(dead_code, reason = "held, not read")] [OwnedSemaphorePermit; 2]);
+pub(super) struct Seat(#[expect(dead_code, reason = "held, not read")] [Place; 2]);
 
 /// A client's connection; no longer counted when it is dropped.
 pub(super) struct Guest {
-    limits: Arc<Limits>,
+    clients: Clients,
     client: IpAddr,
 }
 
@@ -54,15 +78,37 @@ impl Limits {
     pub fn new(server: &Server) -> Self {
         let settings = server.clients.clone();
         let rate = settings.connection_rate;
-        let users = server.users.iter().map(|user| (user.name.clone(), MailMeter::new(user.limits)));
+        let users = server.users.iter().map(|user| (user.name.clone(), Arc::new(MailMeter::new(user.limits))));
         Self {
-            connections: Arc::new(Semaphore::new(settings.max_connections)),
-            clients: Mutex::default(),
-            pace: Meter::new(rate, rate.count),
+            connections: Places::default(),
+            clients: Clients::default(),
+            pace: Arc::new(Meter::new(rate, rate.count)),
             users: users.collect(),
+            others: server.directory.as_ref().map(|directory| Arc::new(MailMeter::new(directory.limits))),
             content: Arc::default(),
             settings,
         }
+    }
+
+    /// The limits of a changed configuration. What is counted stays counted: connections, memory, and where a rate is the same
+    /// what was taken of it.
+    pub fn renewed(&self, server: &Server) -> Self {
+        let mut new = Self::new(server);
+        if new.settings.connection_rate == self.settings.connection_rate {
+            new.pace = self.pace.clone();
+        }
+        for (name, meter) in &mut new.users {
+            if let Some(before) = self.users.get(name) {
+                *meter = kept(before, meter.clone());
+            }
+        }
+        if let (Some(meter), Some(before)) = (&mut new.others, &self.others) {
+            *meter = kept(before, meter.clone());
+        }
+        new.connections = self.connections.clone();
+        new.clients = self.clients.clone();
+        new.content = self.content.clone();
+        new
     }
 
     pub(super) fn settings(&self) -> &ClientLimits {
@@ -70,14 +116,14 @@ impl Limits {
     }
 
     /// Places for one more connection at a listener.
-    pub(super) fn seat(&self, listener: &Arc<Semaphore>, most: usize) -> Result<Seat, Crowd> {
-        let there = Arc::clone(listener).try_acquire_owned().map_err(|_| Crowd::Listener(most))?;
-        let all = Arc::clone(&self.connections).try_acquire_owned();
-        Ok(Seat([there, all.map_err(|_| Crowd::Relay(self.settings.max_connections))?]))
+    pub(super) fn seat(&self, listener: &Places, most: usize) -> Result<Seat, Crowd> {
+        let there = listener.take(most).ok_or(Crowd::Listener(most))?;
+        let all = self.settings.max_connections;
+        Ok(Seat([there, self.connections.take(all).ok_or(Crowd::Relay(all))?]))
     }
 
     /// One more connection of a client.
-    pub(super) fn welcome(self: &Arc<Self>, client: IpAddr) -> Result<Guest, Crowd> {
+    pub(super) fn welcome(&self, client: IpAddr) -> Result<Guest, Crowd> {
         let (client, most) = (network(client), self.settings.max_connections_per_client);
         let mut clients = lock(&self.clients);
         let count = clients.entry(client).or_default();
@@ -86,7 +132,7 @@ impl Limits {
         }
         *count += 1;
         drop(clients);
-        let guest = Guest { limits: Arc::clone(self), client };
+        let guest = Guest { clients: self.clients.clone(), client };
         self.pace.take(&client).map_err(|_| Crowd::Fast(self.settings.connection_rate))?;
         Ok(guest)
     }
@@ -94,12 +140,16 @@ impl Limits {
     /// Nobody is connected.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        lock(&self.clients).is_empty() && self.connections.available_permits() == self.settings.max_connections
+        lock(&self.clients).is_empty() && self.connections.0.load(Ordering::Relaxed) == 0
     }
 
-    /// What a user's mail is counted by.
-    pub(super) fn user(&self, user: &str) -> Option<&MailMeter<()>> {
-        self.users.get(user)
+    /// Takes one from what a user may send.
+    pub(super) fn user(&self, user: &str, what: Counted) -> Result<(), TooMuch> {
+        match (self.users.get(user), &self.others) {
+            (Some(own), _) => own.take(what, &()),
+            (None, Some(others)) => others.take(what, &user.to_owned()),
+            (None, None) => Ok(()),
+        }
     }
 
     /// There is memory for new content.
@@ -115,7 +165,7 @@ impl Limits {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let mut clients = lock(&self.limits.clients);
+        let mut clients = lock(&self.clients);
         if let Some(count) = clients.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
@@ -164,8 +214,16 @@ impl Crowd {
     }
 }
 
+/// What of mail is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Message,
+    Recipient,
+}
+
 /// Messages and recipients of someone, in a span.
 pub(super) struct MailMeter<K: Hash + Eq + Clone> {
+    limits: MailLimits,
     messages: Option<(Limit, Meter<K>)>,
     recipients: Option<(Limit, Meter<K>)>,
 }
@@ -181,22 +239,22 @@ pub(super) struct TooMuch {
 impl<K: Hash + Eq + Clone> MailMeter<K> {
     pub(super) fn new(limits: MailLimits) -> Self {
         let meter = |limit: Limit| (limit, Meter::new(limit.rate, limit.burst));
-        Self { messages: limits.messages.map(meter), recipients: limits.recipients.map(meter) }
+        Self { limits, messages: limits.messages.map(meter), recipients: limits.recipients.map(meter) }
     }
 
-    pub(super) fn message(&self, of: &K) -> Result<(), TooMuch> {
-        take(self.messages.as_ref(), of, "mail")
+    pub(super) fn limits(&self) -> MailLimits {
+        self.limits
     }
 
-    pub(super) fn recipient(&self, of: &K) -> Result<(), TooMuch> {
-        take(self.recipients.as_ref(), of, "recipients")
-    }
-}
-
-fn take<K: Hash + Eq + Clone>(meter: Option<&(Limit, Meter<K>)>, of: &K, what: &'static str) -> Result<(), TooMuch> {
-    match meter {
-        Some((limit, meter)) => meter.take(of).map_err(|wait| TooMuch { what, rate: limit.rate, wait }),
-        None => Ok(()),
+    pub(super) fn take(&self, counted: Counted, of: &K) -> Result<(), TooMuch> {
+        let (meter, what) = match counted {
+            Counted::Message => (&self.messages, "mail"),
+            Counted::Recipient => (&self.recipients, "recipients"),
+        };
+        match meter {
+            Some((limit, meter)) => meter.take(of).map_err(|wait| TooMuch { what, rate: limit.rate, wait }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod author;
 mod client_cert;
 mod connection;
 mod counts;
+mod doorway;
 mod head;
 mod import;
 mod intake;
@@ -32,15 +33,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::access::{Access, Networks};
+use crate::audit::Notes;
 use crate::config::{Authentication, Listener, ListenerProtocol, ListenerTls};
 use crate::mail::{Domain, EnhancedStatus, Mid, MidSource, Severity};
 use crate::os::{self, Clock};
@@ -49,16 +49,17 @@ use crate::routing::Table;
 use crate::smtp::reply::Reply;
 use crate::smtp::server::Settings;
 
-use limits::{Crowd, Guest, MailMeter, Seat};
+use limits::{Crowd, Guest, MailMeter, Places, Seat};
 
 pub use answers::RELAYING_DENIED;
 pub use client_cert::user as client_certificate_name;
 pub use counts::{Counts, ListenerCounts, REASONS};
+pub use doorway::{Doorway, Open};
 pub use import::{ImportError, Imported, import};
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;
-pub use tls::{Certificates, TlsError, problems as certificate_problems};
+pub use tls::{Certificates, Handshakes, TlsError, problems as certificate_problems};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -78,6 +79,10 @@ pub struct Deps {
 }
 
 impl Deps {
+    fn notes(&self) -> Notes {
+        Notes::new(self.queue.is_followed())
+    }
+
     fn next_mid(&self) -> Mid {
         self.mids.next(self.clock.now(), rand::random())
     }
@@ -118,20 +123,20 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct Bound {
     socket: TcpListener,
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Handshakes>>,
 }
 
 /// A listener at work.
 struct Door {
     listener: Listener,
     settings: Arc<Settings>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Handshakes>>,
     deps: Arc<Deps>,
     networks: Networks,
-    connections: Arc<Semaphore>,
+    connections: Places,
     /// Mail of all clients, and of each.
-    mail: MailMeter<()>,
-    client_mail: MailMeter<IpAddr>,
+    mail: Arc<MailMeter<()>>,
+    client_mail: Arc<MailMeter<IpAddr>>,
     counts: Arc<ListenerCounts>,
     turned_away: Told,
     /// Balancers that say nothing.
@@ -141,7 +146,7 @@ struct Door {
 /// Takes, for the listener, the socket among these that has its address; else its port. To be called within the runtime.
 pub fn bind_or_adopt(
     listener: Listener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Handshakes>>,
     passed: &mut Vec<std::net::TcpListener>,
 ) -> Result<Bound, BindError> {
     let fits = |socket: &std::net::TcpListener| socket.local_addr().is_ok_and(|address| address == listener.address);
@@ -155,7 +160,7 @@ pub fn bind_or_adopt(
 
 /// Takes the listener's port. To be called within the runtime. Without what its TLS is made of, a listener that is to have
 /// TLS offers none and takes nobody from whom it is wanted from the start.
-pub fn bind(listener: Listener, tls: Option<Arc<ServerConfig>>) -> Result<Bound, BindError> {
+pub fn bind(listener: Listener, tls: Option<Arc<Handshakes>>) -> Result<Bound, BindError> {
     match socket(listener.address) {
         Ok(socket) => Ok(Bound { socket, listener, tls }),
         Err(error) => Err(BindError::Socket { listener: listener.name, address: listener.address, error }),
@@ -184,58 +189,59 @@ impl Bound {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
+}
 
-    /// Serves until the token is cancelled. The sessions go to `tracker`, which outlives this future: they end by the
-    /// token too, each in good order.
-    pub async fn serve(self, deps: Arc<Deps>, token: CancellationToken, tracker: TaskTracker) {
-        let door = Arc::new(Door::new(self.listener, self.tls, deps));
-        let _up = door.counts.up.enter();
-        info!(listener = door.listener.name, address = %door.listener.address, "listening");
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = token.cancelled() => return,
-                accepted = self.socket.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // A client that has gone already is nothing; no more file descriptors is: they must come back first.
-                    if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
-                        warn!(listener = door.listener.name, %error, "cannot accept connections");
-                        tokio::select! {
-                            () = token.cancelled() => return,
-                            () = tokio::time::sleep(Duration::from_millis(200)) => {}
-                        }
+/// Takes clients on until the token is cancelled.
+async fn accept(socket: TcpListener, doorway: &Arc<Doorway>, token: &CancellationToken, tracker: &TaskTracker) {
+    let _up = doorway.opened();
+    let door = doorway.door();
+    info!(listener = door.listener.name, address = %door.listener.address, "listening");
+    drop(door);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let door = doorway.door();
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // A client that has gone already is nothing; no more file descriptors is: they must come back first.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                    warn!(listener = door.listener.name, %error, "cannot accept connections");
+                    tokio::select! {
+                        () = token.cancelled() => return,
+                        () = tokio::time::sleep(Duration::from_millis(200)) => {}
                     }
-                    continue;
-                }
-            };
-            // ::ffff:192.0.2.1 is 192.0.2.1, to `allow` and to routes.
-            let client = peer.ip().to_canonical();
-            if door.is_balancer(client) {
-                match door.seat() {
-                    Ok(seat) => drop(tracker.spawn(Arc::clone(&door).behind(stream, client, seat, token.clone()))),
-                    Err(crowd) => door.turn_away(stream, client, crowd),
                 }
                 continue;
             }
-            match door.admit(client) {
-                Ok(places) => {
-                    let (door, token) = (Arc::clone(&door), token.clone());
-                    tracker.spawn(async move {
-                        door.serve(stream, client, token).await;
-                        drop(places);
-                    });
-                }
+        };
+        // ::ffff:192.0.2.1 is 192.0.2.1, to `allow` and to routes.
+        let client = peer.ip().to_canonical();
+        let (doorway, token) = (Arc::clone(doorway), token.clone());
+        if door.is_balancer(client) {
+            match door.seat() {
+                Ok(seat) => drop(tracker.spawn(door.behind(doorway, (stream, client), seat, token))),
                 Err(crowd) => door.turn_away(stream, client, crowd),
             }
+            continue;
+        }
+        match door.admit(client) {
+            Ok(places) => {
+                tracker.spawn(async move {
+                    door.serve(doorway, stream, client, token).await;
+                    drop(places);
+                });
+            }
+            Err(crowd) => door.turn_away(stream, client, crowd),
         }
     }
 }
 
 impl Door {
-    fn new(listener: Listener, tls: Option<Arc<ServerConfig>>, deps: Arc<Deps>) -> Self {
+    fn new(listener: Listener, tls: Option<Arc<Handshakes>>, deps: Arc<Deps>) -> Self {
         let settings = Arc::new(Settings {
             hostname: deps.hostname.clone(),
             lmtp: listener.protocol == ListenerProtocol::Lmtp,
@@ -245,6 +251,7 @@ impl Door {
             starttls: listener.tls == ListenerTls::StartTls && tls.is_some(),
             authentication: listener.authentication != Authentication::None,
             scram: deps.access.offers_scram(),
+            old_auth: listener.old_auth,
         });
         let counts = deps.counts.listeners.of(&listener.name);
         Self {
@@ -252,9 +259,9 @@ impl Door {
             tls,
             deps,
             networks: Networks::new(&listener),
-            connections: Arc::new(Semaphore::new(listener.max_connections)),
-            mail: MailMeter::new(listener.limits),
-            client_mail: MailMeter::new(listener.client_limits),
+            connections: Places::default(),
+            mail: Arc::new(MailMeter::new(listener.limits)),
+            client_mail: Arc::new(MailMeter::new(listener.client_limits)),
             counts,
             turned_away: Told::default(),
             unknown: Told::default(),
@@ -276,10 +283,16 @@ impl Door {
         self.deps.limits.seat(&self.connections, self.listener.max_connections)
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, client: IpAddr, token: CancellationToken) {
+    async fn serve(
+        self: Arc<Self>,
+        doorway: Arc<Doorway>,
+        stream: TcpStream,
+        client: IpAddr,
+        token: CancellationToken,
+    ) {
         let _ = stream.set_nodelay(true);
         let _connected = self.counts.connected();
-        connection::serve(self, stream, client, token).await;
+        connection::serve(self, doorway, stream, client, token).await;
     }
 
     /// What this address says of its clients is believed.
@@ -288,7 +301,13 @@ impl Door {
     }
 
     /// Serves whom a balancer brings.
-    async fn behind(self: Arc<Self>, mut stream: TcpStream, balancer: IpAddr, seat: Seat, token: CancellationToken) {
+    async fn behind(
+        self: Arc<Self>,
+        doorway: Arc<Doorway>,
+        (mut stream, balancer): (TcpStream, IpAddr),
+        seat: Seat,
+        token: CancellationToken,
+    ) {
         let brought = tokio::select! {
             brought = proxy::client(&mut stream) => brought,
             () = token.cancelled() => return,
@@ -303,7 +322,7 @@ impl Door {
             Err(error) => return self.tell(balancer, &error),
         };
         debug!(listener = self.listener.name, %balancer, %client, "brought by a balancer");
-        self.serve(stream, client, token).await;
+        self.serve(doorway, stream, client, token).await;
         drop((guest, seat));
     }
 

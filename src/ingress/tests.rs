@@ -149,6 +149,7 @@ fn listener() -> Listener {
         deny: Vec::new(),
         allow: vec![allowed("127.0.0.0/8")],
         check_from_header: false,
+        old_auth: false,
         client_ca: None,
         max_message_size: Size(4 * 1024 * 1024),
         max_connections: 10,
@@ -203,7 +204,7 @@ impl Relay {
             let files = config::TlsFiles { certificate: folder.path().join("c.pem"), key: folder.path().join("k.pem") };
             std::fs::write(&files.certificate, made.cert.pem()).unwrap();
             std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-            (Some(tls::of_files(files, listener.client_ca.as_deref())), Some(made.cert.der().clone()))
+            (Some(tls::of_files(files)), Some(made.cert.der().clone()))
         };
         let bound = bind(listener, tls).unwrap();
         let (address, token, tracker) = (bound.address().unwrap(), CancellationToken::new(), TaskTracker::new());

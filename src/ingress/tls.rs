@@ -5,6 +5,7 @@
 //!   later and cannot be used is told and leaves the old one where it was;
 //! - a listener with TLS always has a certificate: where none is given, one that the relay has made itself.
 
+mod handshakes;
 mod judge;
 mod pair;
 mod self_signed;
@@ -17,18 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem;
 use rustls::server::ResolvesServerCert;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::client_cert;
 use crate::config::{Admin, Listener, ListenerTls, Server, TlsFiles};
 use crate::mail::Timestamp;
 use crate::os::Clock;
 
+pub use handshakes::Handshakes;
 pub use judge::problems;
 use pair::Pair;
 pub(super) use pair::certificates;
@@ -84,20 +84,6 @@ impl TlsError {
     }
 }
 
-/// TLS 1.2 and 1.3, with the certificates that `certificates` chooses from; `client_ca` has those who issue the clients'.
-/// Blocking.
-fn server_config(
-    certificates: Arc<dyn ResolvesServerCert>,
-    client_ca: Option<&Path>,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_client_cert_verifier(client_cert::verifier(client_ca)?)
-        .with_cert_resolver(certificates);
-    Ok(Arc::new(config))
-}
-
 /// The certificates of all listeners.
 #[derive(Debug, Default)]
 pub struct Certificates {
@@ -105,6 +91,8 @@ pub struct Certificates {
     common: Option<Arc<Store>>,
     /// By the listener's name.
     own: HashMap<String, Arc<Store>>,
+    /// Of each listener with TLS, by its name.
+    handshakes: HashMap<String, Arc<Handshakes>>,
     /// Of the admin server.
     admin: Option<Arc<Store>>,
 }
@@ -112,14 +100,23 @@ pub struct Certificates {
 impl Certificates {
     /// Reads all files. Blocking.
     pub fn load(server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
+        Self::of_listeners(server, admin.map(Arc::new), now)
+    }
+
+    /// Those of a changed configuration, all read anew. The admin server, which stays as it is, keeps its own. Blocking.
+    pub fn renewed(&self, server: &Server, now: Timestamp) -> Result<Self, TlsError> {
+        Self::of_listeners(server, self.admin.clone(), now)
+    }
+
+    fn of_listeners(server: &Server, admin: Option<Arc<Store>>, now: Timestamp) -> Result<Self, TlsError> {
         let mut own = HashMap::new();
         for listener in &server.listeners {
             if let Some(certificate) = &listener.certificate {
                 own.insert(listener.name.clone(), Arc::new(Store::load(vec![certificate.files.clone()], now)?));
             }
         }
-        let admin = server.admin.as_ref().and_then(|admin| admin.tls.as_ref());
-        let admin = admin.map(|certificate| Store::load(vec![certificate.files.clone()], now)).transpose()?;
         let needs_common = |listener: &Listener| listener.tls != ListenerTls::None && listener.certificate.is_none();
         let common = if !server.tls.is_empty() {
             let files = server.tls.iter().map(|certificate| certificate.files.clone()).collect();
@@ -129,34 +126,48 @@ impl Certificates {
         } else {
             None
         };
-        Ok(Self { common: common.map(Arc::new), own, admin: admin.map(Arc::new) })
+        let common = common.map(Arc::new);
+        let mut handshakes = HashMap::new();
+        for listener in server.listeners.iter().filter(|listener| listener.tls != ListenerTls::None) {
+            if let Some(store) = own.get(&listener.name).or(common.as_ref()) {
+                let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
+                let client_ca = listener.client_ca.as_ref().map(|ca| ca.file.clone());
+                handshakes.insert(listener.name.clone(), Arc::new(Handshakes::new(certificates, client_ca)?));
+            }
+        }
+        Ok(Self { common, own, handshakes, admin })
     }
 
-    /// What the listener's handshakes are made of; `None` where it has no TLS. Blocking.
-    pub fn of(&self, listener: &Listener) -> Result<Option<Arc<ServerConfig>>, TlsError> {
-        match self.own.get(&listener.name).or(self.common.as_ref()) {
-            Some(store) if listener.tls != ListenerTls::None => {
-                let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
-                server_config(certificates, listener.client_ca.as_deref()).map(Some)
-            }
-            Some(_) | None => Ok(None),
-        }
+    /// What the listener's handshakes are made of; `None` where it has no TLS.
+    pub fn of(&self, listener: &Listener) -> Option<Arc<Handshakes>> {
+        self.handshakes.get(&listener.name).cloned()
     }
 
     /// The same for the admin server.
     pub fn of_admin(&self, admin: &Admin) -> Result<Option<Arc<ServerConfig>>, TlsError> {
         let Some(store) = &self.admin else { return Ok(None) };
         let certificates: Arc<dyn ResolvesServerCert> = Arc::clone(store) as _;
-        server_config(certificates, admin.client_ca.as_deref()).map(Some)
+        Ok(Some(Handshakes::new(certificates, admin.client_ca.clone())?.current()))
     }
 
     /// Looks after the files until the token is cancelled: what has changed is read anew.
-    pub async fn watch(self, clock: Clock, token: CancellationToken) {
-        let stores: Arc<Vec<Arc<Store>>> =
-            Arc::new(self.common.into_iter().chain(self.own.into_values()).chain(self.admin).collect());
+    pub fn watch(&self, clock: Clock, token: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let stores: Vec<_> = self.common.iter().chain(self.own.values()).chain(&self.admin).cloned().collect();
+        let handshakes: Vec<_> =
+            self.handshakes.values().filter(|handshakes| handshakes.asks_for_certificates()).cloned().collect();
+        Self::watch_all(stores, handshakes, clock, token)
+    }
+
+    async fn watch_all(
+        stores: Vec<Arc<Store>>,
+        handshakes: Vec<Arc<Handshakes>>,
+        clock: Clock,
+        token: CancellationToken,
+    ) {
         if stores.is_empty() {
             return;
         }
+        let files = Arc::new((stores, handshakes));
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -164,10 +175,14 @@ impl Certificates {
                 () = token.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            let (stores, now) = (Arc::clone(&stores), clock.wall());
+            let (files, now) = (Arc::clone(&files), clock.wall());
             let looked = tokio::task::spawn_blocking(move || {
-                for store in &*stores {
+                let (stores, handshakes) = &*files;
+                for store in stores {
                     store.look(now);
+                }
+                for handshakes in handshakes {
+                    handshakes.look();
                 }
             });
             if let Err(panic) = looked.await {
@@ -193,14 +208,14 @@ fn self_signed(server: &Server, now: Timestamp) -> Result<TlsFiles, TlsError> {
 /// Says that a certificate is in use, and whether it will be for long.
 fn tell(files: &TlsFiles, pair: &Pair, now: Timestamp, what: &str) {
     let (certificate, names) = (files.certificate.display(), pair.leaf.names_shown());
-    info!(%certificate, names, expires = %pair.leaf.not_after, "certificate {what}");
+    info!(%certificate, names, expires = %pair.leaf.dates.not_after, "certificate {what}");
     if let Some(doubt) = pair.leaf.doubt(now) {
         warn!(%certificate, "the certificate {doubt}");
     }
 }
 
 #[cfg(test)]
-pub(super) fn of_files(files: TlsFiles, client_ca: Option<&Path>) -> Arc<ServerConfig> {
+pub(super) fn of_files(files: TlsFiles) -> Arc<Handshakes> {
     let store = Store::load(vec![files], Timestamp::UNIX_EPOCH).unwrap();
-    server_config(Arc::new(store), client_ca).unwrap()
+    Arc::new(Handshakes::new(Arc::new(store), None).unwrap())
 }

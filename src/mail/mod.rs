@@ -9,6 +9,7 @@ mod header;
 mod mailboxes;
 mod mid;
 mod name;
+mod seven_bit;
 mod trace;
 
 pub use address::{Address, AddressError};
@@ -20,6 +21,7 @@ pub use header::{Field, HeaderSection};
 pub use mailboxes::mailboxes;
 pub use mid::{Mid, MidError, MidSource};
 pub use name::{ProviderName, RouteName};
+pub use seven_bit::{Unfit, seven_bit};
 pub use trace::{Protocol, Received, date};
 
 /// Wall time, to the millisecond where it is stored.

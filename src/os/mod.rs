@@ -3,6 +3,7 @@
 mod clock;
 mod file;
 mod host;
+mod service;
 mod signal;
 mod socket;
 mod stamp;
@@ -13,6 +14,7 @@ pub use file::{
     open_plain, open_private, punch, read_at, sync_folder,
 };
 pub use host::{hostname, other_owner, username};
-pub use signal::StopRequests;
+pub use service::{Condition, is_supervised, logs_to_journal, tell, watchdog};
+pub use signal::{ReloadRequests, StopRequests};
 pub use socket::{passed_sockets, reuse_address};
 pub use stamp::{FileStamp, mode_for_others, stamp};

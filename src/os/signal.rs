@@ -1,4 +1,4 @@
-//! Requests to stop, as each system sends them.
+//! Requests to stop and to load the configuration anew, as each system sends them.
 
 /// Waits for requests to stop: SIGTERM and SIGINT on Unix, Ctrl-C and the console's close and shutdown events on Windows.
 pub struct StopRequests {
@@ -42,5 +42,33 @@ impl StopRequests {
             _ = self.close.recv() => "close",
             _ = self.shutdown.recv() => "shutdown",
         }
+    }
+}
+
+/// Waits for requests to load the configuration anew: SIGHUP. Windows has none.
+pub struct ReloadRequests {
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl ReloadRequests {
+    /// From here on, a request no longer ends the process.
+    pub fn listen() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self { hang_up: signal(SignalKind::hangup())? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    /// The next one; those that came since the last are one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.hang_up.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
     }
 }

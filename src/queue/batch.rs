@@ -14,8 +14,8 @@ use super::journal::Position;
 use super::lease::LegId;
 use super::load::{self, Amount};
 use super::tables::{
-    BODIES, BodyKey, COUNTERS, DUE, DueKey, JOURNAL, LEGS, LegKey, MESSAGES, META, Place, SIZE_KEY, lane_key, leg_of,
-    leg_record, ms,
+    BODIES, BodyKey, COUNTERS, DUE, DueKey, FOLLOWER_KEY, JOURNAL, LEGS, LegKey, MARKS, MESSAGES, META, Place,
+    SIZE_KEY, lane_key, leg_of, leg_record, ms,
 };
 use super::tally::{self, TALLY, TallyKey};
 use super::{LaneDue, Leg, LegState};
@@ -30,6 +30,7 @@ pub(super) struct Batch<'t> {
     bodies: Table<'t, BodyKey, (u128, u32)>,
     counters: Table<'t, &'static str, &'static [u8]>,
     journal: Table<'t, (), (u32, u64, u64)>,
+    marks: Table<'t, &'static str, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     tally: Table<'t, TallyKey, u64>,
     changes: tally::Changes,
@@ -67,6 +68,7 @@ impl<'t> Batch<'t> {
             bodies: txn.open_table(BODIES)?,
             counters: txn.open_table(COUNTERS)?,
             journal: txn.open_table(JOURNAL)?,
+            marks: txn.open_table(MARKS)?,
             meta: txn.open_table(META)?,
             tally: txn.open_table(TALLY)?,
             changes: tally::Changes::default(),
@@ -80,6 +82,12 @@ impl<'t> Batch<'t> {
         self.journal.insert((), (position.segment, position.offset, position.group))?;
         self.meta.insert(SIZE_KEY, self.size)?;
         self.changes.write(&mut self.tally, &mut self.meta, position.group)
+    }
+
+    /// How far whoever follows the journal has come, in words of its own.
+    pub(super) fn mark(&mut self, mark: &[u8]) -> Result<(), Fault> {
+        self.marks.insert(FOLLOWER_KEY, mark)?;
+        Ok(())
     }
 
     /// What the index has with this batch. Nothing is counted: redb keeps the length.
@@ -97,6 +105,7 @@ impl<'t> Batch<'t> {
             // Its lanes were nudged when it was made durable.
             Entry::Accept(message) => self.insert(message, lie, false),
             Entry::Settle(settlement) => self.settle(settlement, lie),
+            Entry::Note => Ok(()),
         }
     }
 

@@ -68,13 +68,19 @@ impl Indexer {
     pub(super) fn run(mut self) {
         loop {
             let due = EVERY.saturating_sub(self.kept.1.elapsed());
-            let first = if self.reached == self.kept.0 {
+            // Once the follower has come further, there may be something to remove.
+            let behind = self.memory.followed.floor() < self.kept.0.segment;
+            let first = if self.reached == self.kept.0 && !behind {
                 self.groups.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 self.groups.recv_timeout(due)
             };
             match first {
                 Ok(first) => self.take(first),
+                Err(RecvTimeoutError::Timeout) if self.reached == self.kept.0 => {
+                    self.kept.1 = Instant::now();
+                    self.tidy();
+                }
                 Err(RecvTimeoutError::Timeout) => self.checkpoint(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -84,7 +90,7 @@ impl Indexer {
             }
         }
         // Where this fails, the next start replays the journal.
-        if self.reached != self.kept.0
+        if (self.reached != self.kept.0 || self.memory.followed.mark().is_some())
             && let Err(fault) = self.try_checkpoint()
         {
             warn!(error = %fault.writing(self.store.path()), "the queue's index is behind its journal: the next start mends it");
@@ -175,13 +181,18 @@ impl Indexer {
 
     fn checkpoint(&mut self) {
         match self.try_checkpoint() {
-            Ok(()) => self.segments.tidy(&self.store, &self.bodies, &self.memory, self.reached),
+            Ok(()) => self.tidy(),
             Err(fault) => self.mend(fault, self.reached),
         }
     }
 
+    fn tidy(&mut self) {
+        self.segments.tidy(&self.store, &self.bodies, &self.memory, self.kept.0);
+    }
+
     fn try_checkpoint(&mut self) -> Result<(), Fault> {
-        self.store.with(|database| keep(database, self.reached, self.amount))?;
+        let mark = self.memory.followed.mark();
+        self.store.with(|database| keep(database, self.reached, self.amount, mark.as_deref()))?;
         self.kept = (self.reached, Instant::now());
         Ok(())
     }
@@ -237,6 +248,8 @@ pub(super) struct Recovered {
     pub(super) reached: Position,
     /// Where new groups go.
     pub(super) next: Position,
+    /// Where the tables were before.
+    pub(super) from: Position,
     pub(super) amount: Amount,
     effects: Vec<Effects>,
 }
@@ -261,9 +274,9 @@ pub(super) fn recover(
         Ok(())
     })?;
     if reached != from {
-        keep(database, reached, amount)?;
+        keep(database, reached, amount, None)?;
     }
-    Ok(Recovered { reached, next, amount, effects })
+    Ok(Recovered { reached, next, from, amount, effects })
 }
 
 /// `size`: octets of all content before it.
@@ -290,9 +303,14 @@ fn apply(
 }
 
 /// Makes all that was applied durable.
-fn keep(database: &Database, reached: Position, amount: Amount) -> Result<(), Fault> {
+fn keep(database: &Database, reached: Position, amount: Amount, mark: Option<&[u8]>) -> Result<(), Fault> {
     let txn = begin_write(database, Keep::Durable)?;
-    // A transaction that changes nothing would keep nothing.
-    Batch::new(&txn, amount.octets, &HashMap::new())?.reached(reached)?;
+    {
+        let void = HashMap::new();
+        let mut batch = Batch::new(&txn, amount.octets, &void)?;
+        // A transaction that changes nothing would keep nothing.
+        batch.reached(reached)?;
+        mark.map_or(Ok(()), |mark| batch.mark(mark))?;
+    }
     Ok(txn.commit()?)
 }

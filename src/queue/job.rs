@@ -38,6 +38,8 @@ pub(super) struct Write {
     pub(super) fresh: Option<Fresh>,
     /// Content in files of their own.
     pub(super) ahead: Vec<Ahead>,
+    /// For whoever follows the journal; the head has it too.
+    pub(super) note: Vec<u8>,
     pub(super) done: Done,
     /// Given back when it is on disk.
     pub(super) budget: Option<OwnedSemaphorePermit>,
@@ -48,6 +50,8 @@ pub(super) struct Write {
 pub(super) enum Entry {
     Accept(Prepared),
     Settle(Settlement),
+    /// A note that stands by itself.
+    Note,
 }
 
 /// The same for writing. Both have one form.
@@ -55,6 +59,7 @@ pub(super) enum Entry {
 pub(super) enum EntryRef<'a> {
     Accept(&'a Prepared),
     Settle(&'a Settlement),
+    Note,
 }
 
 /// A message that comes in.
@@ -102,6 +107,7 @@ struct Contents {
     bodies: Vec<Bytes>,
     recent: Vec<(Mid, Message)>,
     ahead: Vec<Ahead>,
+    note: Vec<u8>,
 }
 
 impl Write {
@@ -109,14 +115,14 @@ impl Write {
         let mut contents = Contents::default();
         let (message, mut fresh) = contents.prepare(message);
         fresh.coming = Some(coming);
-        let head = journal::head(EntryRef::Accept(&message));
+        let head = journal::head(EntryRef::Accept(&message), &contents.note);
         Self { fresh: Some(fresh), ..contents.write(Entry::Accept(message), head, done) }
     }
 
     pub(super) fn settle(settled: Settled, done: Done) -> Self {
-        let Settled { mid, number, mut recipients, legs, notices, counters } = settled;
+        let Settled { mid, number, mut recipients, legs, notices, counters, note } = settled;
         recipients.sort_unstable();
-        let mut contents = Contents::default();
+        let mut contents = Contents { note, ..Contents::default() };
         let record = |(name, counter): (String, Counter)| (name, encode(&counter));
         let settlement = Settlement {
             mid,
@@ -127,7 +133,7 @@ impl Write {
             notices: notices.into_iter().map(|notice| contents.prepare(notice).0).collect(),
             counters: counters.into_iter().map(record).collect(),
         };
-        let head = journal::head(EntryRef::Settle(&settlement));
+        let head = journal::head(EntryRef::Settle(&settlement), &contents.note);
         contents.write(Entry::Settle(settlement), head, done)
     }
 
@@ -141,8 +147,13 @@ impl Write {
             notices: Vec::new(),
             counters: vec![(name, record)],
         };
-        let head = journal::head(EntryRef::Settle(&settlement));
+        let head = journal::head(EntryRef::Settle(&settlement), &[]);
         Contents::default().write(Entry::Settle(settlement), head, done)
+    }
+
+    pub(super) fn note(note: Vec<u8>, done: Done) -> Self {
+        let head = journal::head(EntryRef::Note, &note);
+        Contents { note, ..Contents::default() }.write(Entry::Note, head, done)
     }
 
     /// Octets that it holds in memory until it is written.
@@ -154,11 +165,20 @@ impl Write {
     pub(super) fn accepts(&self) -> bool {
         matches!(self.entry, Entry::Accept(_))
     }
+
+    /// While the disk fails, its caller is told so; an outcome waits.
+    pub(super) fn may_be_refused(&self) -> bool {
+        match self.entry {
+            Entry::Accept(_) | Entry::Note => true,
+            Entry::Settle(_) => false,
+        }
+    }
 }
 
 impl Contents {
     fn prepare(&mut self, message: NewMessage) -> (Prepared, Fresh) {
-        let NewMessage { mid, envelope, mut legs, content } = message;
+        let NewMessage { mid, envelope, mut legs, content, mut note } = message;
+        self.note.append(&mut note);
         // A leg without recipients would never be settled: it is none.
         legs.retain(|leg| !leg.recipients.is_empty());
         // As the index has it.
@@ -188,8 +208,8 @@ impl Contents {
     }
 
     fn write(self, entry: Entry, head: Vec<u8>, done: Done) -> Write {
-        let Self { bodies, recent, ahead } = self;
-        Write { entry, head, bodies, recent, fresh: None, ahead, done, budget: None }
+        let Self { bodies, recent, ahead, note } = self;
+        Write { entry, head, bodies, recent, fresh: None, ahead, note, done, budget: None }
     }
 }
 
@@ -198,7 +218,7 @@ impl Entry {
     pub(super) fn accepted(&self) -> Option<Mid> {
         match self {
             Self::Accept(message) => Some(message.mid),
-            Self::Settle(_) => None,
+            Self::Settle(_) | Self::Note => None,
         }
     }
 
@@ -207,6 +227,7 @@ impl Entry {
         match self {
             Self::Accept(message) => std::slice::from_ref(message),
             Self::Settle(settlement) => &settlement.notices,
+            Self::Note => &[],
         }
     }
 }

@@ -36,8 +36,8 @@ impl Counters {
 
 #[derive(Debug)]
 pub(super) struct Load {
-    max_messages: u64,
-    max_octets: u64,
+    max_messages: AtomicU64,
+    max_octets: AtomicU64,
     indexed: Counters,
     /// Taken, and not in the index yet.
     coming: Arc<Counters>,
@@ -53,11 +53,17 @@ pub(super) struct Coming {
 impl Load {
     pub(super) fn new(max_messages: u64, max_size: Option<Size>) -> Self {
         Self {
-            max_messages,
-            max_octets: max_size.map_or(u64::MAX, |size| size.0),
+            max_messages: AtomicU64::new(max_messages),
+            max_octets: AtomicU64::new(octets(max_size)),
             indexed: Counters::default(),
             coming: Arc::default(),
         }
+    }
+
+    /// Other marks from now on.
+    pub(super) fn set(&self, max_messages: u64, max_size: Option<Size>) {
+        self.max_messages.store(max_messages, Ordering::Relaxed);
+        self.max_octets.store(octets(max_size), Ordering::Relaxed);
     }
 
     /// What the index has now.
@@ -74,12 +80,14 @@ impl Load {
     pub(super) fn room_for(&self, octets: u64) -> Result<(), String> {
         let (indexed, coming) = (self.indexed.get(), self.coming.get());
         let messages = indexed.messages.saturating_add(coming.messages);
-        if messages >= self.max_messages {
-            return Err(format!("{messages} messages, `max_messages` is {}", self.max_messages));
+        let max_messages = self.max_messages.load(Ordering::Relaxed);
+        if messages >= max_messages {
+            return Err(format!("{messages} messages, `max_messages` is {max_messages}"));
         }
         let held = indexed.octets.saturating_add(coming.octets);
-        if held.saturating_add(octets) > self.max_octets {
-            return Err(format!("{held} octets, `max_size` is {}", Size(self.max_octets)));
+        let max_octets = self.max_octets.load(Ordering::Relaxed);
+        if held.saturating_add(octets) > max_octets {
+            return Err(format!("{held} octets, `max_size` is {}", Size(max_octets)));
         }
         Ok(())
     }
@@ -90,6 +98,10 @@ impl Load {
         self.coming.octets.fetch_add(octets, Ordering::Relaxed);
         Ok(Coming { counters: self.coming.clone(), octets })
     }
+}
+
+fn octets(max_size: Option<Size>) -> u64 {
+    max_size.map_or(u64::MAX, |size| size.0)
 }
 
 impl Drop for Coming {

@@ -15,6 +15,7 @@ mod batch;
 mod bodies;
 mod content;
 mod error;
+mod follow;
 mod indexer;
 mod job;
 mod journal;
@@ -46,12 +47,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::config::Size;
 use crate::mail::{Envelope, Mid, Timestamp};
 use bodies::Bodies;
 use error::Fault;
+use follow::{Followed, Told};
 use indexer::{Indexer, Recovered};
 use job::{Entry, Job, Write};
-use journal::{Journal, Position};
+use journal::Journal;
 use lease::{Leases, LegId, Nudges, lock};
 use load::{Coming, Load};
 use medium::{Folder, Medium};
@@ -65,6 +68,8 @@ use young::{Fresh, Young};
 
 pub use content::Content;
 pub use error::QueueError;
+pub use follow::Follower;
+pub use journal::Position;
 pub use model::{
     Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegRecipient, LegState, Listed, NewContent, NewMessage, Orders,
     Passed, PassedWhy, QueueOptions, RouteDepth, Settled, Tried,
@@ -92,6 +97,8 @@ struct Inner {
     bodies: Arc<Bodies>,
     jobs: mpsc::Sender<Job>,
     budget: Arc<Semaphore>,
+    /// To the thread of whoever follows the journal.
+    follower: Option<mpsc::SyncSender<Told>>,
 }
 
 /// What the queue knows beside its files. Shared by readers and writers.
@@ -102,6 +109,7 @@ struct Memory {
     recent: Recent,
     young: Young,
     progress: Progress,
+    followed: Followed,
     space: Space,
     load: Load,
     refusal: Mutex<Refusal>,
@@ -172,12 +180,18 @@ struct Parts {
     probe_every: Duration,
     /// Pause between tries to write again.
     pause: Duration,
+    follower: Option<Box<dyn Follower>>,
 }
 
 impl Queue {
     /// Opens or creates the files and starts the threads that write them. Blocking; called before the runtime serves
     /// anyone. The index is the file that `options` names; the journal lies in a folder beside it.
     pub fn open(options: QueueOptions) -> Result<Self, QueueError> {
+        Self::open_followed(options, None)
+    }
+
+    /// The same, with somebody who reads the journal along.
+    pub fn open_followed(options: QueueOptions, follower: Option<Box<dyn Follower>>) -> Result<Self, QueueError> {
         let opening = |error| Fault::io(error).opening(&options.path);
         let folder = options.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new(".")).to_owned();
@@ -188,21 +202,23 @@ impl Queue {
             probe: Box::new(move || fs4::available_space(&folder)),
             probe_every: Duration::from_secs(1),
             pause: Duration::from_secs(1),
+            follower,
         };
         Self::start(&options, parts)
     }
 
     fn start(options: &QueueOptions, parts: Parts) -> Result<Self, QueueError> {
-        let Parts { opener, medium, probe, probe_every, pause } = parts;
+        let Parts { opener, medium, probe, probe_every, pause, follower } = parts;
         let bodies = Arc::new(Bodies::new(medium.clone()));
-        let (store, (recovered, segments)) = Store::open(options.path.clone(), opener, |database| {
+        let (store, (recovered, mark, segments)) = Store::open(options.path.clone(), opener, |database| {
             // First the index, whose lock keeps a second relay out.
             medium.prepare().map_err(Fault::io)?;
+            let mark = store::mark(database)?;
             let recovered = indexer::recover(database, &*medium, None, &HashMap::new())?;
             segments::remove_orphans(database, &bodies)?;
-            Ok((recovered, Segments::load(database, &bodies)?))
+            Ok((recovered, mark, Segments::load(database, &bodies)?))
         })?;
-        let Recovered { reached, next, amount, .. } = recovered;
+        let Recovered { reached, next, from, amount, .. } = recovered;
         let store = Arc::new(store);
         let memory = Arc::new(Memory {
             leases: Leases::default(),
@@ -210,11 +226,19 @@ impl Queue {
             recent: Recent::default(),
             young: Young::default(),
             progress: Progress::default(),
+            followed: Followed::default(),
             space: Space::new(probe, options.min_free.0, probe_every),
             load: Load::new(options.max_messages, options.max_size),
             refusal: Mutex::default(),
         });
         memory.load.indexed(amount);
+        let opening = |error| Fault::io(error).opening(&options.path);
+        let following = follower.map(|follower| {
+            let beginning = follow::Beginning { from, end: next, mark };
+            follow::start(follower, beginning, medium.clone(), &memory, pause)
+        });
+        let following = following.transpose().map_err(|fault| fault.opening(&options.path))?;
+        let (link, follower) = following.unzip();
         let (index, groups) = mpsc::sync_channel(GROUPS);
         let indexer = Indexer {
             store: store.clone(),
@@ -228,7 +252,6 @@ impl Queue {
             kept: (reached, Instant::now()),
             void: HashMap::new(),
         };
-        let opening = |error| Fault::io(error).opening(&options.path);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let indexer = thread("queue-index").spawn(move || indexer.run()).map_err(opening)?;
         let (jobs, receiver) = mpsc::channel();
@@ -238,12 +261,14 @@ impl Queue {
             jobs: receiver,
             index,
             indexer,
+            follower: link,
             path: journal_path(&options.path),
             pause,
             state: writer::State::default(),
         };
         thread("queue-journal").spawn(move || writer.run()).map_err(opening)?;
-        Ok(Self(Arc::new(Inner { store, memory, bodies, jobs, budget: Arc::new(Semaphore::new(BUDGET)) })))
+        let budget = Arc::new(Semaphore::new(BUDGET));
+        Ok(Self(Arc::new(Inner { store, memory, bodies, jobs, budget, follower })))
     }
 
     pub fn path(&self) -> &Path {
@@ -274,6 +299,33 @@ impl Queue {
         written.await.map_err(|_| QueueError::Closed)?
     }
 
+    /// Returns once a note that belongs to no message in the queue is on disk.
+    pub async fn note(&self, note: Vec<u8>) -> Result<(), QueueError> {
+        if let Some(refusal) = lock(&self.0.memory.refusal).told() {
+            return Err(refusal);
+        }
+        let (done, written) = oneshot::channel();
+        self.send(Job::Write(Box::new(Write::note(note, done))))?;
+        written.await.map_err(|_| QueueError::Closed)?
+    }
+
+    /// Somebody follows the journal: notes are read.
+    pub fn is_followed(&self) -> bool {
+        self.0.follower.is_some()
+    }
+
+    /// Returns when whoever follows the journal has all that was acknowledged so far, durably. At once where nobody does.
+    pub async fn followed_up(&self) -> Result<(), String> {
+        let Some(follower) = self.0.follower.clone() else { return Ok(()) };
+        let (done, kept) = oneshot::channel();
+        // The line may be full for a moment.
+        let told = tokio::task::spawn_blocking(move || follower.send(Told::Keep(done))).await;
+        match told {
+            Ok(Ok(())) => kept.await.unwrap_or_else(|_| Err("the queue has been closed".to_owned())),
+            Ok(Err(_)) | Err(_) => Err("the queue has been closed".to_owned()),
+        }
+    }
+
     /// Whether a message of so many octets would be taken now: what a client is told before it sends its content.
     pub fn admits(&self, octets: u64) -> Result<(), QueueError> {
         if let Some(refusal) = lock(&self.0.memory.refusal).told() {
@@ -281,6 +333,12 @@ impl Queue {
         }
         self.0.memory.load.room_for(octets).map_err(|detail| self.laden(detail))?;
         self.0.memory.admits(octets, self.path())
+    }
+
+    /// Other marks than those it was opened with, from now on.
+    pub fn set_marks(&self, min_free: Size, max_messages: u64, max_size: Option<Size>) {
+        self.0.memory.space.set(min_free.0);
+        self.0.memory.load.set(max_messages, max_size);
     }
 
     fn coming(&self, octets: u64) -> Result<Coming, QueueError> {
@@ -514,6 +572,14 @@ impl Queue {
             Err(panic) => Err(Fault::Damaged(format!("it came to a fault: {panic}"))),
         }
     }
+}
+
+/// The mark of whoever follows the journal, from the index of a queue that nobody has open; `None` where it has none, or
+/// cannot be read.
+pub fn follower_mark(index: &Path) -> Option<Vec<u8>> {
+    let read = || store::mark(&redb::ReadOnlyDatabase::open(index).ok()?).ok()?;
+    // An altered file may trip an assertion of redb's.
+    std::panic::catch_unwind(read).ok().flatten()
 }
 
 /// The journal's folder, beside the index.

@@ -115,6 +115,8 @@ pub struct NewMessage {
     pub envelope: Envelope,
     pub legs: Vec<Leg>,
     pub content: NewContent,
+    /// For whoever follows the journal (`Follower`): durable with the acceptance. Empty: nothing.
+    pub note: Vec<u8>,
 }
 
 /// Content on its way in.
@@ -149,6 +151,8 @@ pub struct Settled {
     pub notices: Vec<NewMessage>,
     /// Quota counters, absolute.
     pub counters: Vec<(String, Counter)>,
+    /// For whoever follows the journal; those of the notices follow it.
+    pub note: Vec<u8>,
 }
 
 /// A count over a span, kept across restarts.

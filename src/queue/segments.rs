@@ -1,6 +1,7 @@
 //! Which parts of the journal are still wanted, and what is done with the rest.
 //!
-//! A segment that the index has to its end (at a checkpoint) and of which no body is wanted is removed. Of one that is
+//! A segment that the index has to its end (at a checkpoint), that whoever follows the journal has read, and of which no body
+//! is wanted is removed. Of one that is
 //! wanted for little, the room of the rest is given back to the file system.
 
 use std::collections::BTreeMap;
@@ -70,8 +71,8 @@ impl Segments {
     /// After a checkpoint at `kept`.
     pub(super) fn tidy(&mut self, store: &Store, bodies: &Bodies, memory: &Memory, kept: Position) {
         self.0.entry(kept.segment).or_default();
-        let done: Vec<u32> =
-            self.0.range(..kept.segment).filter(|(_, usage)| usage.wanted == 0).map(|(n, _)| *n).collect();
+        let below = kept.segment.min(memory.followed.floor());
+        let done: Vec<u32> = self.0.range(..below).filter(|(_, usage)| usage.wanted == 0).map(|(n, _)| *n).collect();
         for segment in done {
             match bodies.remove_segment(segment) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -82,7 +83,7 @@ impl Segments {
         }
         let short = memory.space.is_short();
         self.rotate(memory, kept, short);
-        self.punch(store, bodies, kept, short);
+        self.punch(store, bodies, below, short);
     }
 
     /// Has the segment that is being written sealed, where most of it is unwanted: the next checkpoint removes it.
@@ -96,8 +97,8 @@ impl Segments {
     }
 
     /// Makes holes in one segment, the oldest that is worth it.
-    fn punch(&mut self, store: &Store, bodies: &Bodies, kept: Position, short: bool) {
-        for (&segment, usage) in self.0.range_mut(..kept.segment) {
+    fn punch(&mut self, store: &Store, bodies: &Bodies, below: u32, short: bool) {
+        for (&segment, usage) in self.0.range_mut(..below) {
             if usage.whole {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -14,7 +15,7 @@ pub(super) type Probe = Box<dyn Fn() -> io::Result<u64> + Send + Sync>;
 pub(super) struct Space {
     probe: Probe,
     /// What is kept back.
-    least: u64,
+    least: AtomicU64,
     /// How long an answer of `probe` holds.
     every: Duration,
     /// The last answer, less what was taken since; `None`: it could not be told.
@@ -29,7 +30,16 @@ impl std::fmt::Debug for Space {
 
 impl Space {
     pub(super) fn new(probe: Probe, least: u64, every: Duration) -> Self {
-        Self { probe, least, every, known: Mutex::new(None) }
+        Self { probe, least: AtomicU64::new(least), every, known: Mutex::new(None) }
+    }
+
+    /// Keeps so much back from now on.
+    pub(super) fn set(&self, least: u64) {
+        self.least.store(least, Ordering::Relaxed);
+    }
+
+    fn least(&self) -> u64 {
+        self.least.load(Ordering::Relaxed)
     }
 
     /// Takes room for octets; the error says how much is left.
@@ -45,8 +55,9 @@ impl Space {
     fn left(&self, octets: u64, take: impl FnOnce(&mut u64)) -> Result<(), String> {
         let mut known = lock(&self.known);
         let Some(left) = self.free(&mut known) else { return Ok(()) };
-        if *left < self.least.saturating_add(octets) {
-            return Err(format!("{left} octets are free, {} are kept back", self.least));
+        let least = self.least();
+        if *left < least.saturating_add(octets) {
+            return Err(format!("{left} octets are free, {least} are kept back"));
         }
         take(left);
         Ok(())
@@ -55,7 +66,7 @@ impl Space {
     /// Little is left beyond what is kept back.
     pub(super) fn is_short(&self) -> bool {
         let mut known = lock(&self.known);
-        let least = self.least.saturating_mul(2);
+        let least = self.least().saturating_mul(2);
         self.free(&mut known).is_some_and(|free| *free < least)
     }
 

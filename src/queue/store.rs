@@ -13,7 +13,7 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTabl
 use super::QueueError;
 use super::error::Fault;
 use super::journal::Position;
-use super::tables::{BODIES, COUNTERS, DUE, JOURNAL, LEGS, MESSAGES, META, SCHEMA, SCHEMA_KEY};
+use super::tables::{BODIES, COUNTERS, DUE, FOLLOWER_KEY, JOURNAL, LEGS, MARKS, MESSAGES, META, SCHEMA, SCHEMA_KEY};
 use super::tally::TALLY;
 use crate::os;
 
@@ -156,6 +156,16 @@ impl Store {
 pub(super) fn position(database: &Database) -> Result<Position, Fault> {
     let row = database.begin_read()?.open_table(JOURNAL)?.get(())?.map(|row| row.value());
     Ok(row.map_or(Position::START, |(segment, offset, group)| Position { segment, offset, group }))
+}
+
+/// The mark that the journal's follower has told last.
+pub(super) fn mark(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, Fault> {
+    match database.begin_read()?.open_table(MARKS) {
+        Ok(marks) => Ok(marks.get(FOLLOWER_KEY)?.map(|mark| mark.value().to_vec())),
+        // Nobody has followed it yet.
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes the tables of a new file; refuses one of a newer schema, and one that is somebody else's.

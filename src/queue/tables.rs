@@ -8,6 +8,7 @@
 //! | bodies | segment, offset | mid, octets: which parts of the journal are still wanted |
 //! | counters | name | version octet, counter; or what others keep under the name |
 //! | journal | nothing | segment, offset, group: what the tables have of the journal ends here |
+//! | marks | name | the mark of whoever follows the journal, where it told one |
 //! | tally | route, state, span of acceptance | how many legs |
 //! | meta | name | number: the schema's version; octets of all content; up to which group the tally was kept |
 //!
@@ -32,8 +33,11 @@ pub(super) const DUE: TableDefinition<'_, DueKey, ()> = TableDefinition::new("du
 pub(super) const BODIES: TableDefinition<'_, BodyKey, (u128, u32)> = TableDefinition::new("bodies");
 pub(super) const JOURNAL: TableDefinition<'_, (), (u32, u64, u64)> = TableDefinition::new("journal");
 pub(super) const COUNTERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("counters");
+pub(super) const MARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("marks");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
+/// The key of the one follower in `marks`.
+pub(super) const FOLLOWER_KEY: &str = "follower";
 /// The key of the schema's version in `meta`.
 pub(super) const SCHEMA_KEY: &str = "schema";
 /// The key of the octets of all content in `meta`.

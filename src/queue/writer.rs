@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::batch::Lie;
 use super::error::Fault;
+use super::follow::Link;
 use super::indexer::Group;
 use super::job::{Job, Write};
 use super::journal::{Journal, Position};
@@ -40,6 +41,8 @@ pub(super) struct Writer {
     pub(super) jobs: Receiver<Job>,
     pub(super) index: SyncSender<Group>,
     pub(super) indexer: JoinHandle<()>,
+    /// Whoever follows the journal.
+    pub(super) follower: Option<Link>,
     /// The journal's folder, for errors.
     pub(super) path: std::path::PathBuf,
     /// Pause between two tries to write after a failure.
@@ -64,6 +67,10 @@ impl Writer {
             self.write(group);
         }
         let closing = std::mem::take(&mut self.state.closing);
+        // First the follower: the index's last checkpoint keeps its mark.
+        if let Some(follower) = self.follower {
+            follower.end();
+        }
         // Ends the indexer, which closes the index.
         drop(self.index);
         if self.indexer.join().is_err() {
@@ -130,6 +137,9 @@ impl Writer {
             self.journal.seal();
             let next = self.journal.synced();
             let lie = Lie { segment, offset: 0 };
+            if let Some(follower) = &self.follower {
+                follower.tell(Vec::new(), next.group, next);
+            }
             let _ = self.index.send(Group { entries: Vec::new(), lie, next });
         }
     }
@@ -138,7 +148,7 @@ impl Writer {
         let refusal = lock(&self.memory.refusal).told();
         for write in std::mem::take(group) {
             let refused = match &refusal {
-                _ if !write.accepts() => None,
+                _ if !write.may_be_refused() => None,
                 Some(error) => Some(error.clone()),
                 None => self.memory.room_for(write.octets(), &self.path).err(),
             };
@@ -171,15 +181,22 @@ impl Writer {
         self.memory.progress.journaled(self.journal.synced().group);
         for (group, lie, next) in self.state.waiting.drain(..) {
             let mut entries = Vec::with_capacity(group.len());
+            let mut notes = Vec::with_capacity(if self.follower.is_some() { group.len() } else { 0 });
             let mut nudges = Vec::new();
             for write in group {
                 self.memory.tell(&write.entry, next, write.recent, write.fresh, &mut nudges);
                 entries.push(write.entry);
+                if self.follower.is_some() && !write.note.is_empty() {
+                    notes.push(write.note);
+                }
                 write.ahead.into_iter().for_each(super::spool::Ahead::owned);
                 // Nobody may listen any more: it stands.
                 let _ = write.done.send(Ok(()));
             }
             self.memory.nudges.give(nudges);
+            if let Some(follower) = &self.follower {
+                follower.tell(notes, next.group - 1, next);
+            }
             // The indexer ends after this thread.
             let _ = self.index.send(Group { entries, lie, next });
         }
@@ -243,7 +260,7 @@ impl Writer {
     }
 
     fn set_aside(&mut self, write: Write, error: &QueueError) {
-        if write.accepts() {
+        if write.may_be_refused() {
             let _ = write.done.send(Err(error.clone()));
         } else {
             self.state.kept.push_back(write);

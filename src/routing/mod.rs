@@ -1,9 +1,11 @@
 //! The routing table: which route takes a recipient, and why. Pure.
 
 mod check;
+mod compare;
 mod cover;
 mod explain;
 mod matching;
+mod probes;
 mod table;
 mod words;
 #[cfg(test)]
@@ -16,7 +18,9 @@ use crate::config::Route;
 use crate::mail::{Address, HeaderSection};
 
 pub use check::{Finding, check};
+pub use compare::{Comparer, Comparison, Decided, Group, Sample};
 pub use explain::{Description, Explanation, Limits, Member, Passed};
+pub use probes::{Probe, probes};
 pub use table::Table;
 
 /// What a decision is made from. At RCPT the content is not there yet: `header` and `size` are unknown then.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::matching::{Verdict, verdict};
 use super::{Decision, Facts};
-use crate::config::{Action, Condition, Provider, Route, Test, Transport};
+use crate::config::{Action, Condition, Config, Provider, Route, Test, Transport};
 use crate::mail::{Domain, ProviderName, RouteName};
 
 /// Routes in order, providers by name. Built once, then only read.
@@ -25,6 +25,7 @@ pub struct Table {
     /// Numbers of all other routes.
     scanned: Vec<usize>,
     needs_header: bool,
+    revision: Arc<str>,
 }
 
 impl Table {
@@ -37,6 +38,7 @@ impl Table {
             scanned: Vec::new(),
             needs_header: routes.iter().flat_map(|route| conditions(route)).any(|c| matches!(c.test, Test::Header(_))),
             routes: Vec::new(),
+            revision: Arc::from(""),
         };
         for (number, route) in routes.iter().enumerate() {
             let recipient_domains = conditions(route).find_map(|condition| match &condition.test {
@@ -64,6 +66,16 @@ impl Table {
         }
         table.routes = routes;
         table
+    }
+
+    /// The same, under the name of what it was made of (`Config::revision`).
+    pub fn of(config: &Config) -> Self {
+        Self { revision: config.revision.clone(), ..Self::new(config.routes.clone(), config.providers.clone()) }
+    }
+
+    /// Names this table in logs and in the trail; empty where it was not made of a configuration.
+    pub fn revision(&self) -> &str {
+        &self.revision
     }
 
     /// The first route whose conditions hold.

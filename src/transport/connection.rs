@@ -20,7 +20,8 @@ use super::tls::{Check, Tls};
 use crate::config::Timeouts;
 use crate::mail::Domain;
 use crate::smtp::client::{
-    Action, Break, Client, Failure, Input, Login, Settings, StartTls, Step, Stuffing, Transaction, Verdict,
+    Action, Break, Capabilities, Client, Failure, Input, Login, Settings, StartTls, Step, Stuffing, Transaction,
+    Verdict,
 };
 
 /// RSET and QUIT are courtesies: nobody waits long for them.
@@ -178,6 +179,11 @@ impl Connection {
 
     pub(super) fn security(&self) -> Security {
         self.security
+    }
+
+    /// What the server offers of extensions.
+    pub(super) fn offered(&self) -> &Capabilities {
+        self.client.offered()
     }
 
     /// Transactions that were begun on it.

@@ -1,15 +1,15 @@
 //! Handing a message to an open session: its content piece by piece, and what is worth a second transaction.
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::connection::Connection;
 use super::flavor;
 use super::verdict::is_throttling;
 use super::{Attempt, Outcome, Progress};
 use crate::config::Flavor;
-use crate::mail::{Diagnosis, EnhancedStatus, Envelope, HeaderSection, Recipient, Severity};
+use crate::mail::{BodyKind, Diagnosis, EnhancedStatus, Envelope, HeaderSection, Recipient, Severity, seven_bit};
 use crate::queue::{Content, QueueError};
-use crate::smtp::client::{Break, Failure, Step, Verdict};
+use crate::smtp::client::{Break, Capabilities, Failure, Need, Step, Verdict};
 
 /// A message as it goes out.
 pub(super) struct Outgoing<'a> {
@@ -22,6 +22,8 @@ pub(super) struct Outgoing<'a> {
     content: &'a Content,
     /// Goes out in place of the stored header section.
     header: Option<Bytes>,
+    /// Goes out in place of the stored content.
+    converted: Option<Bytes>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -37,6 +39,7 @@ impl<'a> Outgoing<'a> {
             progress: &attempt.progress,
             content: &attempt.content,
             header: None,
+            converted: None,
         };
         if flavor.is_some() || envelope.smtputf8 {
             let header = HeaderSection::new(attempt.content.header().await.map_err(|error| unreadable(&error))?);
@@ -55,9 +58,33 @@ impl<'a> Outgoing<'a> {
         Ok(outgoing)
     }
 
+    /// Puts the content into the form that the server takes: bodies in ASCII where it has no 8BITMIME (RFC 6152, 3). All of
+    /// the content is in memory then; servers of that kind are few.
+    async fn fit(&mut self, offered: &Capabilities) -> Result<(), Verdict> {
+        if self.envelope.body != BodyKind::EightBit || offered.eight_bit || self.converted.is_some() {
+            return Ok(());
+        }
+        let lost = |how: String| Verdict::Lost(Failure::Broken { step: Step::Mail, how: Break::Content(how) });
+        let mut pieces = self.content();
+        let mut content = BytesMut::new();
+        while let Some(piece) = pieces.next().await.map_err(|error| lost(error.to_string()))? {
+            content.extend_from_slice(&piece);
+        }
+        let content = content.freeze();
+        let converted = tokio::task::spawn_blocking(move || seven_bit(&content)).await;
+        let converted = converted.map_err(|error| lost(error.to_string()))?;
+        let converted = Bytes::from(converted.map_err(|unfit| Verdict::NotOffered(Need::EightBit(unfit)))?);
+        self.size = converted.len() as u64;
+        self.converted = Some(converted);
+        Ok(())
+    }
+
     pub(super) fn content(&self) -> Pieces<'a> {
+        if let Some(converted) = &self.converted {
+            return Pieces { content: None, next: 0, skip: 0, rest: converted.clone() };
+        }
         let skip = if self.header.is_some() { self.content.header_size() } else { 0 };
-        Pieces { content: self.content, next: 0, skip, rest: self.header.clone().unwrap_or_default() }
+        Pieces { content: Some(self.content), next: 0, skip, rest: self.header.clone().unwrap_or_default() }
     }
 }
 
@@ -71,7 +98,8 @@ pub(super) const PIECE_SIZE: usize = 64 * 1024;
 
 /// The content as it is sent, in pieces.
 pub(super) struct Pieces<'a> {
-    content: &'a Content,
+    /// `None`: what is left is all there is.
+    content: Option<&'a Content>,
     next: u32,
     /// Octets of the stored header section that are still to be passed over.
     skip: usize,
@@ -82,7 +110,8 @@ pub(super) struct Pieces<'a> {
 impl Pieces<'_> {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, QueueError> {
         while self.rest.is_empty() {
-            let Some(mut chunk) = self.content.chunk(self.next).await? else { return Ok(None) };
+            let Some(content) = self.content else { return Ok(None) };
+            let Some(mut chunk) = content.chunk(self.next).await? else { return Ok(None) };
             self.next += 1;
             let passed = self.skip.min(chunk.len());
             self.skip -= passed;
@@ -96,6 +125,9 @@ impl Pieces<'_> {
 /// One verdict for each recipient. Recipients that were one too many for the transaction get another one at once
 /// (RFC 5321, 4.5.3.1.10), as long as each brings some of them through.
 pub(super) async fn hand_over(connection: &mut Connection, mut outgoing: Outgoing<'_>) -> Vec<Verdict> {
+    if let Err(verdict) = outgoing.fit(connection.offered()).await {
+        return vec![verdict; outgoing.recipients.len()];
+    }
     let mut verdicts = connection.hand_over(&outgoing).await;
     let all = outgoing.recipients.clone();
     let mut took_some = verdicts.iter().any(is_taken);

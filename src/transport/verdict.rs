@@ -50,6 +50,12 @@ impl Judge<'_> {
             Verdict::NotOffered(Need::Size(most)) => {
                 self.lack(3, 4, format!("the message is larger than the {most} octets that the server takes"))
             }
+            // RFC 3463, 3.7: conversion required but not supported.
+            Verdict::NotOffered(Need::EightBit(unfit)) => self.lack(
+                6,
+                3,
+                format!("the server does not offer 8BITMIME, and the content cannot be converted: {unfit}"),
+            ),
         }
     }
 

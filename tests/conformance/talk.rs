@@ -52,6 +52,7 @@ impl Talk {
             starttls: !bare,
             authentication: !bare,
             scram: !bare,
+            old_auth: false,
         };
         let peer = Peer {
             loopback: matches!(door, Door::Local | Door::Bare),
@@ -140,8 +141,9 @@ impl Talk {
         let refuse =
             |code, status: &str| Answer::Refuse(Reply::new(code, status.parse::<EnhancedStatus>().unwrap(), "no"));
         match question {
-            Question::Mail(path) => {
-                self.understood.push(format!("from {}", path.map_or_else(|| "<>".to_owned(), |path| path.to_string())));
+            Question::Mail { reverse_path, .. } => {
+                self.understood
+                    .push(format!("from {}", reverse_path.map_or_else(|| "<>".to_owned(), |path| path.to_string())));
                 Answer::Accept
             }
             Question::Rcpt(to) if to.address.local() == "nobody" => refuse(550, "5.1.1"),

@@ -161,6 +161,12 @@ fn octets(query: &Message, tcp: bool) -> Option<Vec<u8>> {
     }
 }
 
+fn note(asked: &Mutex<BTreeSet<String>>, query: &Message) {
+    if let Some(asked_for) = query.queries.first().filter(|query| query.query_type() != RecordType::MX) {
+        asked.lock().unwrap().insert(asked_for.name().to_ascii().to_ascii_lowercase());
+    }
+}
+
 /// A name server that follows `answer`.
 struct Server {
     address: SocketAddr,
@@ -182,27 +188,28 @@ impl Server {
             while !stop.load(Ordering::SeqCst) {
                 let Ok((size, client)) = udp.recv_from(&mut buffer) else { continue };
                 let Ok(query) = Message::from_vec(&buffer[..size]) else { continue };
-                if let Some(asked_for) = query.queries.first().filter(|query| query.query_type() != RecordType::MX) {
-                    asked.lock().unwrap().insert(asked_for.name().to_ascii().to_ascii_lowercase());
-                }
+                note(&asked, &query);
                 if let Some(octets) = octets(&query, false) {
                     let _ = udp.send_to(&octets, client);
                 }
             }
         });
-        let stop = Arc::clone(&server.stop);
+        let (stop, asked) = (Arc::clone(&server.stop), Arc::clone(&server.asked));
         std::thread::spawn(move || {
             for stream in tcp.incoming() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(mut stream) = stream else { continue };
+                let asked = Arc::clone(&asked);
                 std::thread::spawn(move || {
                     let mut size = [0; 2];
                     while stream.read_exact(&mut size).is_ok() {
                         let mut query = vec![0; usize::from(u16::from_be_bytes(size))];
                         stream.read_exact(&mut query).ok()?;
-                        let octets = octets(&Message::from_vec(&query).ok()?, true)?;
+                        let query = Message::from_vec(&query).ok()?;
+                        note(&asked, &query);
+                        let octets = octets(&query, true)?;
                         let size = u16::try_from(octets.len()).ok()?.to_be_bytes();
                         stream.write_all(&[&size, &octets[..]].concat()).ok()?;
                     }

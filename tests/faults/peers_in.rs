@@ -255,7 +255,7 @@ fn relay(certificate: &Certificate, listener: &str, good: &Sink, other: &Sink) -
     Setup::new()
         .listener(&format!("tls: starttls, authentication: optional, {listener}"))
         .server(&format!(
-            "tls: {{certificate: \"{}\", key: \"{}\"}}\nshutdown_grace: 1s\nusers: [{{name: somebody, password: \"{HASH}\"}}]",
+            "tls: {{certificate: \"{}\", key: \"{}\"}}\nshutdown_grace: 1s\nmax_connections: 15000\nusers: [{{name: somebody, password: \"{HASH}\"}}]",
             certificate.certificate.display(),
             certificate.key.display()
         ))

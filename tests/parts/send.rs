@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::support::log::Line;
 use crate::support::process::{is_root, output, tool};
 use crate::support::relay::{BINARY, Relay, Setup};
 use crate::support::{BOUND, until_true};
@@ -57,7 +58,7 @@ fn cron_s_mail_arrives() {
     assert_eq!((out.status.code(), said(&out).as_str()), (Some(0), ""));
     let message = String::from_utf8(relay.maildir("out").wait_for(1).remove(0)).unwrap();
     assert!(message.ends_with("\r\n\r\nGrüße\r\n.\r\nafter a lone dot\r\n"), "{message}");
-    assert!(relay.log().accepted().iter().any(|line| line.is("listener", "apps")), "by SMTP");
+    relay.log().once("that it came by SMTP", |line| line.is_accepted() && line.is("listener", "apps"));
     // Without -i a lone dot is the end; without a header the text is a body.
     let out = feed(sendmail(&relay).args(["-v", "root"]), b"disk is full\n.\nno more\n");
     assert!(out.status.success() && said(&out).contains("250 2.0.0 Ok: queued as "), "{}", said(&out));
@@ -76,7 +77,8 @@ fn without_an_environment_the_sender_is_the_process_owner() {
     command.arg("x@c.example").env_clear().env("WAYPOST_CONFIG", relay.path());
     let out = feed(&mut command, b"hello\n");
     assert!(out.status.success(), "{}", said(&out));
-    let from = relay.log().accepted()[0].text("from").unwrap();
+    let lines = relay.log().once("the message", Line::is_accepted);
+    let from = lines.iter().find(|line| line.is_accepted()).and_then(|line| line.text("from")).unwrap();
     let id = output(Command::new("id").arg("-un"));
     assert!(from.starts_with(&format!("{}@", id.trim())), "{from}");
 }
@@ -105,9 +107,9 @@ fn a_relay_that_is_down_gets_it_later() {
     assert!(message.ends_with("\r\nhello\r\n") && !message.contains("X-Sender"), "{message}");
     let (_, header) = message.split_once("Received: ").unwrap();
     assert!(!header.contains("hidden"), "{header}");
-    assert!(relay.log().accepted().iter().any(|line| {
+    relay.log().once("both recipients", |line| {
         line.is("listener", "pickup") && line.is("from", "app@shop.example") && line.number("recipients") == Some(2)
-    }));
+    });
 }
 
 #[test]
@@ -198,13 +200,12 @@ fn php_s_mail_with_and_without_a_relay() {
         assert_eq!(parsed.subject(), Some("Grüße: 你好"), "{text}");
         assert!(!text.split_once("Received: ").unwrap().1.contains("hidden"), "{text}");
     }
-    let accepted = relay.log().accepted();
     for listener in ["apps", "pickup"] {
-        assert!(accepted.iter().any(|line| {
+        relay.log().once("all four recipients", |line| {
             line.is("listener", listener)
                 && line.is("from", "bounce@shop.example")
                 && line.number("recipients") == Some(4)
-        }));
+        });
     }
 }
 

@@ -9,6 +9,7 @@ use waypost::os::Clock;
 use crate::support::cert::Certificate;
 use crate::support::process::tool;
 use crate::support::relay::{Relay, Setup, waypost};
+use crate::support::talk::Talk;
 use crate::support::{BOUND, marked, until_true};
 
 fn to_maildir(setup: Setup) -> Relay {
@@ -100,6 +101,7 @@ fn without_a_certificate_the_relay_makes_one_and_says_so() {
     assert!(verifies(&relay, "-tls1_3", "relay.example", &certificate));
     assert!(verifies(&relay, "-tls1_2", "localhost", &certificate));
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    relay.log().once_it_says("is made");
     let told = |what: &str| {
         let log = relay.log().raw();
         log.lines().filter(|line| line.contains("WARN") && line.contains("self-signed") && line.contains(what)).count()
@@ -109,7 +111,7 @@ fn without_a_certificate_the_relay_makes_one_and_says_so() {
     relay.stop(BOUND);
     relay.restart();
     assert_eq!(std::fs::read(&certificate).unwrap(), first, "it is used again");
-    assert!(relay.log().raw().contains("is used"), "{}", relay.log().raw());
+    relay.log().once_it_says("is used");
 }
 
 /// `waypost check` on a listener with these files: what it prints, and its exit status.
@@ -177,8 +179,41 @@ fn check_tells_what_is_wrong_with_a_certificate() {
         assert!(words.iter().all(|word| printed.contains(word)), "{certificate} {key}:\n{printed}");
         assert_eq!(printed.contains("warning:") || printed.contains("error:"), !words.is_empty(), "{printed}");
     }
+    for (client_ca, good, words) in [
+        ("good.cert", true, &[][..]),
+        ("expired.cert", true, &["waypost.yaml:4:68: warning: the issuer", "expired.cert has expired on ", "renew it"]),
+        ("empty", false, &["waypost.yaml:4:68: error:", "empty is empty"]),
+        ("good.key", false, &["waypost.yaml:4:68: error:", "no certificate"]),
+        ("none", false, &["waypost.yaml:4:68: error:", "cannot read", "none"]),
+    ] {
+        let yaml = format!(
+            "hostname: relay.example\ntls: {{certificate: good.cert, key: good.key}}\nlisteners:\n  - {{name: apps, address: \"127.0.0.1:0\", tls: starttls, client_ca: {client_ca}}}\n"
+        );
+        std::fs::write(path.join("waypost.yaml"), yaml).unwrap();
+        let out = waypost(path, &["check", "--config", "."]);
+        let printed = String::from_utf8(out.stdout).unwrap();
+        assert_eq!(out.status.success(), good, "{client_ca}:\n{printed}");
+        assert!(words.iter().all(|word| printed.contains(word)), "{client_ca}:\n{printed}");
+        assert_eq!(printed.contains("warning:") || printed.contains("error:"), !words.is_empty(), "{printed}");
+    }
     // Where the files are not, as in a review, they are taken as given.
     checked(path, "none", "none");
     let out = waypost(path, &["check", "--config", ".", "--without-secrets"]);
     assert!(out.status.success(), "{out:?}");
+}
+
+/// A client set to TLS from the start would wait for minutes.
+#[test]
+fn tls_where_none_is_due_is_told_at_once() {
+    for (tls, reply, told) in [
+        ("none", "421 4.7.0 There is no TLS here", "this listener has none"),
+        ("starttls", "421 4.7.0 TLS begins with STARTTLS here", "set the client to STARTTLS"),
+    ] {
+        let relay = to_maildir(Setup::new().listener(&format!("tls: {tls}")));
+        let mut talk = Talk::connect([127, 0, 0, 1].into(), relay.address).unwrap();
+        assert!(talk.reply().unwrap().starts_with("220 "));
+        talk.write(b"\x16\x03\x01\x02\x00\x01\x00").unwrap();
+        assert_eq!((talk.reply().unwrap().as_str(), talk.reply().unwrap().as_str()), (reply, ""));
+        until_true("the log tells it", BOUND, || relay.log().raw().contains(told));
+    }
 }

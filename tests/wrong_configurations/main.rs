@@ -256,23 +256,24 @@ fn the_server() {
                 "log: {level: true, format: xml}",
                 &[
                     "1:14: a log level such as info is wanted here, this is 'true'; put it in quotes",
-                    "1:28: 'xml' is none of text, json",
+                    "1:28: 'xml' is none of text, json, journald",
                 ],
             ),
             (
-                "audit: {keep: 90d}\nqueue: {url: x}",
-                &["1:1: key 'audit' is not supported yet", "2:9: key 'url' is not supported yet"],
+                "inspect: []\nqueue: {url: x}",
+                &["1:1: key 'inspect' is not supported yet", "2:9: key 'url' is not supported yet"],
             ),
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, pickup, dns, admin, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
+            ("reload: often", &["1:9: 'often' is none of watch, manual"]),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, pickup, dns, admin, log, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
                 ],
             ),
             (

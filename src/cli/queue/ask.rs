@@ -17,7 +17,7 @@ use crate::delivery::operate::{ActAnswer, ActRequest, By, Count, Filter, Message
 use crate::ingress;
 use crate::mail::{MidSource, Timestamp};
 use crate::os::{self, Clock};
-use crate::queue::{Queue, QueueError};
+use crate::queue::Queue;
 use crate::routing::Table;
 
 pub enum Ask {
@@ -36,8 +36,8 @@ pub struct Here {
 impl Ask {
     /// `changes`: something is to be done to it, not only looked at.
     pub fn find(directory: Option<&Path>, changes: bool) -> anyhow::Result<Self> {
-        let config = load::to_steer(directory)?;
-        let path = &config.server.queue.path;
+        let server = load::to_steer(directory)?;
+        let path = &server.queue.path;
         if !path.exists() {
             // Perhaps the relay runs on another host.
             return match Remote::find(directory) {
@@ -58,9 +58,9 @@ impl Ask {
                 ),
             };
         }
-        match Queue::open(app::queue_options(&config.server)) {
-            Ok(queue) => Ok(Self::Here(Box::new(Here::new(config, queue, changes)?))),
-            Err(QueueError::InUse { .. }) => {
+        match app::open_queue(&server) {
+            Ok((queue, _)) => Ok(Self::Here(Box::new(Here::new(load::to_send(directory)?, queue, changes)?))),
+            Err(error) if error.is_in_use() => {
                 let asked = Remote::find(directory);
                 Ok(Self::There(Box::new(asked.with_context(|| running(path))?)))
             }
@@ -167,7 +167,7 @@ impl Here {
         let settings = Settings::from(&config.server);
         let operator = Operator::offline(Offline {
             queue,
-            table: Arc::new(Table::new(config.routes, config.providers)),
+            table: Arc::new(Table::of(&config)),
             clock: Clock::system(),
             mids: Arc::new(MidSource::default()),
             settings,

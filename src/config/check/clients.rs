@@ -2,7 +2,7 @@
 
 use crate::config::fault::Fault;
 use crate::config::model::{Limit, Per};
-use crate::config::raw::{Count, RawListener, RawUser, ServerFile, Span};
+use crate::config::raw::{Count, RawLdap, RawListener, RawPickupFolder, RawUser, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::{ClientLimits, ClientTimeouts, MailLimits, Rate};
 
@@ -46,6 +46,16 @@ pub(super) fn of_listener(raw: &RawListener, cx: &mut Cx<'_>) -> (MailLimits, Ma
 
 pub(super) fn of_user(raw: &RawUser, cx: &mut Cx<'_>) -> MailLimits {
     mail(("burst", &raw.burst), "rate", &raw.rate, &raw.recipient_rate, cx)
+}
+
+/// Of each user of a directory.
+pub(super) fn of_directory(raw: &RawLdap, cx: &mut Cx<'_>) -> MailLimits {
+    mail(("burst", &raw.burst), "rate", &raw.rate, &raw.recipient_rate, cx)
+}
+
+/// Of the pickup folder, whose files wait: none of them is refused for it.
+pub(super) fn of_pickup(raw: &RawPickupFolder, cx: &mut Cx<'_>) -> MailLimits {
+    mail(("burst", &raw.burst), "rate", &raw.rate, &Field { key: None, value: None }, cx)
 }
 
 /// A refused client comes again, mail that waits does not: so the burst is what the rate names (`100/h`: a hundred at

@@ -1,5 +1,6 @@
 //! From records to the typed configuration: what keys mean together, across all files.
 
+mod audit;
 mod admin;
 mod clients;
 mod pickup;
@@ -41,7 +42,8 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> (Config, Vec<RouteTest>) 
     let providers = providers::check(files, cx);
     let routes = routes::check(files, &server, &providers, cx);
     let tests = tests_of_routes::check(files, &server, &providers, &routes, cx);
-    (Config { server, routes: routes.list, providers: providers.list }, tests)
+    let revision = Arc::from("");
+    (Config { server, routes: routes.list, providers: providers.list, revision }, tests)
 }
 
 /// Names of one kind, each once.

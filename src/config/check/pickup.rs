@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::Files;
-use crate::config::Size;
+use super::{Files, clients, users};
 use crate::config::fault::Fault;
 use crate::config::model::{Pickup, QueueSettings};
 use crate::config::raw::RawPickup;
 use crate::config::read::{Cx, Record};
+use crate::config::{MailLimits, Size};
 
 const USUAL_SIZE: Size = Size(35 << 20);
 
@@ -31,5 +31,12 @@ pub(super) fn check(files: &Files, queue: &QueueSettings, cx: &mut Cx<'_>) -> Op
             cx.error(spot, Fault::BadmailIsPickup(path.display().to_string()));
         }
     }
-    Some(Pickup { path, badmail, max_message_size })
+    Some(Pickup {
+        path,
+        badmail,
+        max_message_size,
+        senders: raw.map_or_else(Vec::new, |raw| users::senders(raw.senders.get())),
+        check_from_header: raw.is_some_and(|raw| raw.check_from_header.or(false)),
+        limits: raw.map_or_else(MailLimits::default, |raw| clients::of_pickup(raw, cx)),
+    })
 }

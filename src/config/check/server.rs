@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names, admin, clients, pickup, users};
+use super::{Files, Names, admin, audit, clients, pickup, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Allowed, Authentication, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup, QueueSettings,
+    Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings,
     Server, ServerCertificate, TlsFiles,
 };
-use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, ServerFile, Span};
+use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, Reloading, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{ClientLimits, MailLimits, Size};
+use crate::config::{ClientLimits, LoginLimits, MailLimits, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,11 +35,13 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             directory: None,
             logins: LoginLimits::default(),
             pickup: pickup::check(files, &queue, cx),
+            audit: audit::check(files, &queue, cx),
             queue,
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
             clients: ClientLimits::default(),
+            watch: true,
         };
     };
     cx.file = name.clone();
@@ -49,6 +51,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let log = file.log.get();
     let queue = queue(file.queue.get(), cx);
     let pickup = pickup::check(files, &queue, cx);
+    let audit = audit::check(files, &queue, cx);
     if let (Some(_), Some(listeners)) = (&pickup, file.listeners.get()) {
         for name in listeners.iter().filter_map(|raw| raw.name.value.as_ref()) {
             if name.0 == Pickup::LISTENER {
@@ -73,6 +76,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         directory,
         logins: logins(file.logins.get()),
         queue,
+        audit,
         pickup,
         nameservers: file
             .dns
@@ -86,6 +90,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         },
         shutdown_grace: file.shutdown_grace.get().map_or(Duration::from_secs(30), |grace| grace.0),
         clients: clients::clients(file, cx),
+        watch: file.reload.or(Reloading::Watch) == Reloading::Watch,
     }
 }
 
@@ -114,6 +119,7 @@ fn usual_listener() -> Listener {
         deny: Vec::new(),
         allow: loopback(),
         check_from_header: false,
+        old_auth: false,
         client_ca: None,
         max_message_size: Size(35 * MIB),
         max_connections: 1000,
@@ -158,7 +164,8 @@ fn listeners(files: &Files, file: &ServerFile, cx: &mut Cx<'_>) -> Vec<Listener>
             deny: raw.deny.get().into_iter().flatten().map(|net| net.value).collect(),
             allow: raw.allow.get().map_or(usual.allow, |nets| nets.iter().filter_map(|net| allowed(net)).collect()),
             check_from_header: raw.check_from_header.or(false),
-            client_ca: readable(&raw.client_ca, cx),
+            old_auth: raw.old_auth.or(false),
+            client_ca: client_ca(raw, cx),
             max_message_size: raw.max_message_size.or(usual.max_message_size),
             max_connections: raw.max_connections.get().map_or(usual.max_connections, |most| most.to_usize()),
             max_recipients: raw.max_recipients.get().map_or(usual.max_recipients, |most| most.to_usize()),
@@ -284,6 +291,11 @@ pub(super) fn certificate(
     let place = |field: &Field<PathBuf>| field.value.as_ref().map(|at| cx.place(at.spot));
     let (certificate_place, key_place) = (place(certificate)?, place(key)?);
     Some(ServerCertificate { files: TlsFiles { certificate: files.0?, key: files.1? }, certificate_place, key_place })
+}
+
+fn client_ca(raw: &RawListener, cx: &mut Cx<'_>) -> Option<ClientCa> {
+    let file = readable(&raw.client_ca, cx)?;
+    raw.client_ca.value.as_ref().map(|at| ClientCa { file, place: cx.place(at.spot) })
 }
 
 fn own_certificate(raw: &RawListener, cx: &mut Cx<'_>) -> Option<ServerCertificate> {

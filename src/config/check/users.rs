@@ -90,6 +90,7 @@ pub(super) fn directory(file: &ServerFile, cx: &mut Cx<'_>) -> Option<Directory>
         group: raw.group.get().cloned(),
         senders: senders(raw.senders.get()),
         check_from_header: raw.check_from_header.or(false),
+        limits: clients::of_directory(raw, cx),
         timeout: raw.timeout.get().map_or(seconds(5), |span| span.0),
         cache: raw.cache.get().map_or(seconds(300), |span| span.0),
     })
@@ -135,6 +136,6 @@ fn lookup(raw: &RawLdap, cx: &mut Cx<'_>) -> Option<Lookup> {
     }
 }
 
-fn senders(raw: Option<&Vec<At<AddressPattern>>>) -> Vec<AddressPattern> {
+pub(super) fn senders(raw: Option<&Vec<At<AddressPattern>>>) -> Vec<AddressPattern> {
     raw.into_iter().flatten().map(|sender| sender.value.clone()).collect()
 }

@@ -1,6 +1,7 @@
 //! The three kinds of file as records: what keys there are, and what each may hold. What keys mean together is
 //! judged in `check/`.
 
+mod audit;
 mod admin;
 mod host;
 mod number;
@@ -13,6 +14,7 @@ mod server;
 mod users;
 
 pub(super) use admin::*;
+pub(super) use audit::*;
 pub(super) use host::*;
 pub(super) use number::*;
 pub(super) use pickup::*;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::Size;
-use crate::config::read::{either, record, words};
+use super::Count;
+use crate::config::read::{List, either, record, words};
 use crate::config::tree::Value;
+use crate::config::{AddressPattern, Rate, Size};
 
 record! {
     /// A folder whose *.eml files are sent.
@@ -15,6 +16,14 @@ record! {
         may "badmail" badmail: PathBuf,
         /// The largest file. Default: 35MiB.
         may "max_message_size" max_message_size: Size,
+        /// Addresses that its files may be sent from. Default: any.
+        may "senders" senders: List<AddressPattern>,
+        /// The header's From must be one of them too. Default: false.
+        may "check_from_header" check_from_header: bool,
+        /// How many files are sent in a span, such as 100/m; others wait there. Default: any number.
+        may "rate" rate: Rate,
+        /// How many of them may go at once after a rest. Default: as many as the rate names.
+        may "burst" burst: Count,
     }
     later []
 }
@@ -30,4 +39,4 @@ words! {
     later []
 }
 
-either! { RawPickup { Folder(RawPickupFolder) if Value::Map(_), Off(NoPickup) } }
+either! { RawPickup { Folder(Box<RawPickupFolder>) if Value::Map(_), Off(NoPickup) } }

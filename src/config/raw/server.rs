@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{
-    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawPickup, RawUsers, Span,
+    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAudit, RawPickup, RawUsers, Span,
 };
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
@@ -29,6 +29,8 @@ record! {
         may "logins" logins: RawLogins,
         /// The durable queue and its retry schedule.
         may "queue" queue: RawQueue,
+        /// The audit trail, or off. Default: on, audit.redb beside the queue.
+        may "audit" audit: RawAudit,
         /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
         may "pickup" pickup: RawPickup,
         /// Name resolution.
@@ -37,6 +39,9 @@ record! {
         may "admin" admin: RawAdmin,
         /// The log.
         may "log" log: RawLog,
+        /// How changed files of the configuration take effect: watch, by themselves, or manual, by SIGHUP and `waypost reload`
+        /// alone. Default: watch.
+        may "reload" reload: Reloading,
         /// How long attempts in flight may still take after SIGTERM. Default: 30s.
         may "shutdown_grace" shutdown_grace: Pause,
         /// Connections of clients at one time, of all listeners together. Default: 10000.
@@ -53,7 +58,7 @@ record! {
         /// How long clients may take.
         may "timeout" timeout: RawClientTimeouts,
     }
-    later ["audit", "inspect", "dkim", "metrics"]
+    later ["inspect", "dkim", "metrics"]
 }
 
 record! {
@@ -80,6 +85,9 @@ record! {
         may "allow" allow: List<RawAllowed>,
         /// The header's From must be among the senders of the user or network too. Default: false.
         may "check_from_header" check_from_header: bool,
+        /// Offers AUTH in the form of old as well (AUTH=PLAIN LOGIN), which Outlook Express and devices of its time look for.
+        /// Default: false.
+        may "old_auth" old_auth: bool,
         /// PEM file with those who issue certificates to clients; a client that shows one is the user whom it names.
         may "client_ca" client_ca: PathBuf,
         /// The largest message. Default: 35MiB.
@@ -220,12 +228,27 @@ record! {
 record! {
     /// The log.
     struct RawLog {
-        /// text or json. Default: text on a terminal, JSON otherwise.
+        /// text, json or journald. Default: text on a terminal, journald under systemd, else json.
         may "format" format: LogFormat,
         /// A level or filter: info, waypost=debug. Default: info.
         may "level" level: LogLevel,
     }
     later ["file"]
+}
+
+/// `reload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) enum Reloading {
+    Watch,
+    Manual,
+}
+
+words! {
+    Reloading {
+        "watch" => Reloading::Watch,
+        "manual" => Reloading::Manual,
+    }
+    later []
 }
 
 words! {
@@ -258,6 +281,7 @@ words! {
     LogFormat {
         "text" => LogFormat::Text,
         "json" => LogFormat::Json,
+        "journald" => LogFormat::Journald,
     }
     later []
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use super::scalar::text;
-use super::{RawUser, Span};
+use super::{Count, RawUser, Span};
 use crate::config::fault::Fault;
 use crate::config::read::{At, Cx, List, Read, record};
 use crate::config::schema::Schemas;
 use crate::config::tree::{Node, Value};
-use crate::config::{AddressPattern, Secret};
+use crate::config::{AddressPattern, Rate, Secret};
 
 /// A list of users, or the places that know them.
 #[derive(Debug, Clone)]
@@ -108,6 +108,12 @@ record! {
         may "senders" senders: List<AddressPattern>,
         /// The header's From must be one of them too. Default: false.
         may "check_from_header" check_from_header: bool,
+        /// How many messages each of its users may send, but for those with an entry of their own: 20/s. Default: any number.
+        may "rate" rate: Rate,
+        /// How many of them may come at once after a rest. Default: as many as the rate names.
+        may "burst" burst: Count,
+        /// How many recipients each of them may send to.
+        may "recipient_rate" recipient_rate: Rate,
         /// For all that one login asks of it. Default: 5s.
         may "timeout" timeout: Span,
         /// How long a good login needs no further bind. Default: 5m.

@@ -6,6 +6,7 @@ use futures_util::stream;
 use super::form::{Act, ActAnswer, ActRequest, Refused};
 use super::record::{By, record};
 use super::{OperateError, Operator};
+use crate::audit;
 use crate::config::Action;
 use crate::delivery::desk::Way;
 use crate::delivery::pending::{Draft, What};
@@ -107,12 +108,23 @@ impl<'a> Order<'a> {
         if !others.is_empty() {
             draft.legs.push(Leg { recipients: others, ..claim.leg.clone() });
         }
-        let settled = self.operator.desk.settled(draft).await;
+        let mut settled = self.operator.desk.settled(draft).await;
+        settled.note.splice(..0, self.note(&claim, &chosen));
         // Nothing is awaited between these two: from here on the settlement stands, whoever listens.
         leased.settles();
         self.operator.desk.queue.settle(settled).await?;
         record(self.act, &claim, count, self.by);
         Ok(Came::Done(count))
+    }
+
+    /// For the trail: who did it to whom, in front of what became of them.
+    fn note(&self, claim: &Claim, chosen: &[LegRecipient]) -> Vec<u8> {
+        let desk = &self.operator.desk;
+        let of = |index: u32| claim.envelope.recipients.get(index as usize);
+        let addresses = chosen.iter().filter_map(|recipient| Some(of(recipient.index)?.address.to_string()));
+        let recipients = addresses.map(Into::into).collect();
+        let act = audit::record::Act { to: self.act.to().into(), recipients, ..self.by.note(self.act.name()) };
+        self.operator.notes().act(desk.clock.now(), Some(claim.mid), act)
     }
 
     async fn then(&self, claim: &Claim, recipients: Vec<LegRecipient>) -> Result<Then, QueueError> {
@@ -142,25 +154,38 @@ impl<'a> Order<'a> {
     /// Past the route that holds it, where that is why it waits.
     async fn released(&self, claim: &Claim, leg: Leg) -> Result<Then, QueueError> {
         let mut orders = Orders { since: Some(self.now), ..leg.orders.clone() };
-        let by = self.operator.desk.table.route_named(&leg.lane.route);
-        let holds = by.is_some_and(|route| matches!(route.action, Action::Hold { .. }));
-        if holds && !orders.route && !orders.past.contains(&leg.lane.route) {
-            orders.past.push(leg.lane.route.clone());
-        }
+        self.past_its_route(&leg, &mut orders);
         let passed = for_good(&leg);
         let free = Leg { state: LegState::Waiting, due: self.now, orders, passed, ..leg };
         self.sent_on(claim, free, "released").await
     }
 
+    /// The table is not to be asked for the route that holds it.
+    fn past_its_route(&self, leg: &Leg, orders: &mut Orders) {
+        let table = self.operator.table();
+        let by = table.route_named(&leg.lane.route);
+        let holds = by.is_some_and(|route| matches!(route.action, Action::Hold { .. }));
+        if holds && !leg.orders.route && !orders.past.contains(&leg.lane.route) {
+            orders.past.push(leg.lane.route.clone());
+        }
+    }
+
     async fn moved(&self, claim: &Claim, leg: Leg) -> Result<Then, QueueError> {
         let Some((route, provider)) = &self.to else { return Ok(Then::Unchanged) };
-        let orders = Orders { route: route.is_some(), since: Some(self.now), ..leg.orders.clone() };
+        let by_table = route.is_none() && provider.is_none();
+        let mut orders = Orders { route: route.is_some(), since: Some(self.now), ..leg.orders.clone() };
+        if by_table {
+            orders.past.clear();
+        } else if matches!(leg.state, LegState::Held { .. }) {
+            // It stays held, and this is where it goes when it is released.
+            self.past_its_route(&leg, &mut orders);
+        }
         let lane = Lane {
             route: route.clone().unwrap_or_else(|| leg.lane.route.clone()),
             destination: leg.lane.destination.clone(),
             via: provider.clone(),
         };
-        if orders.route == leg.orders.route && lane == leg.lane {
+        if (orders.route, &orders.past, &lane) == (leg.orders.route, &leg.orders.past, &leg.lane) {
             return Ok(Then::Unchanged);
         }
         // By another route, what could not carry it cannot; to a provider by name, it is asked whatever it said.
@@ -173,11 +198,20 @@ impl<'a> Order<'a> {
     /// or never sent.
     async fn sent_on(&self, claim: &Claim, leg: Leg, what: &str) -> Result<Then, QueueError> {
         let desk = &self.operator.desk;
+        let rules = desk.rules();
         let mut header = None;
         let mut legs: Vec<Leg> = Vec::new();
         for recipient in &leg.recipients {
-            let lane = match desk.way(claim.mid, &claim.envelope, recipient.index, &leg, &mut header).await? {
+            let held = matches!(leg.state, LegState::Held { .. });
+            let mut leg = leg.clone();
+            let at = (claim.mid, &*claim.envelope, recipient.index);
+            let lane = match desk.way(&rules, at, &leg, &mut header).await? {
                 Way::Deliver(_, lane) => lane,
+                // As the table says, it is held for what the table says.
+                Way::Hold(lane, reason) if held && !leg.is_moved() && leg.orders.past.is_empty() => {
+                    leg.state = LegState::Held { reason };
+                    lane
+                }
                 Way::Hold(lane, why) => {
                     return Ok(Then::Refuse(format!("it was not {what}: route {} would hold it: {why}", lane.route)));
                 }
@@ -188,9 +222,9 @@ impl<'a> Order<'a> {
                     return Ok(Then::Refuse(format!("it was not {what}: the route that takes it now discards it")));
                 }
             };
-            match legs.iter_mut().find(|leg| leg.lane == lane) {
-                Some(leg) => leg.recipients.push(recipient.clone()),
-                None => legs.push(Leg { lane, recipients: vec![recipient.clone()], ..leg.clone() }),
+            match legs.iter_mut().find(|known| known.lane == lane && known.state == leg.state) {
+                Some(known) => known.recipients.push(recipient.clone()),
+                None => legs.push(Leg { lane, recipients: vec![recipient.clone()], ..leg }),
             }
         }
         Ok(Then::Legs(legs))
@@ -209,7 +243,7 @@ fn for_good(leg: &Leg) -> Vec<crate::queue::Passed> {
 
 fn draft(claim: &Claim) -> Draft {
     Draft {
-        route: claim.leg.lane.route.clone(),
+        lane: claim.leg.lane.clone(),
         mid: claim.mid,
         number: claim.number,
         envelope: claim.envelope.clone(),
@@ -218,6 +252,8 @@ fn draft(claim: &Claim) -> Draft {
         told: Vec::new(),
         counter: None,
         last_attempt: None,
+        tried: None,
+        silent: false,
     }
 }
 
@@ -227,7 +263,7 @@ fn destination(
     route: Option<&str>,
     provider: Option<&str>,
 ) -> Result<(Option<RouteName>, Option<ProviderName>), OperateError> {
-    let table = &operator.desk.table;
+    let table = operator.table();
     let (route, provider) = (route.map(RouteName::new), provider.map(ProviderName::new));
     if let Some(name) = &route {
         let known = table.route_named(name).ok_or_else(|| {

@@ -192,6 +192,14 @@ impl Act {
         }
     }
 
+    /// Where mail is moved, in words; empty: nowhere in particular.
+    pub fn to(&self) -> String {
+        let Self::Move { route, provider } = self else { return String::new() };
+        let words = [("route", route), ("provider", provider)];
+        let named = words.iter().filter_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?)));
+        named.collect::<Vec<_>>().join(", ")
+    }
+
     /// What was done, behind "3 messages".
     pub fn done(&self) -> &'static str {
         match self {

@@ -16,12 +16,14 @@ mod show;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::time::{Duration, sleep};
 
 use super::Settings;
 use super::control::Control;
-use super::desk::Desk;
+use super::desk::{Desk, Rules};
 use super::recall::{Leased, Recalled};
+use crate::audit::Notes;
 use crate::mail::{Domain, Mid, MidSource, ProviderName, Timestamp};
 use crate::os::Clock;
 use crate::queue::{Amounts, Found, Queue, QueueError, Wanted};
@@ -83,15 +85,17 @@ impl Operator {
     /// On a queue that no relay has open.
     pub fn offline(parts: Offline) -> Self {
         let Offline { queue, table, clock, mids, settings } = parts;
-        Self { desk: Arc::new(Desk { queue, table, clock, mids, settings, meter: Arc::default() }), control: None }
+        let rules = ArcSwap::from_pointee(Rules { table, settings });
+        Self { desk: Arc::new(Desk { queue, clock, mids, meter: Arc::default(), rules }), control: None }
     }
 
     pub fn queue(&self) -> &Queue {
         &self.desk.queue
     }
 
+    /// In force.
     pub fn table(&self) -> Arc<Table> {
-        self.desk.table.clone()
+        self.desk.rules().table.clone()
     }
 
     pub fn clock(&self) -> &Clock {
@@ -102,8 +106,13 @@ impl Operator {
         &self.desk.mids
     }
 
-    pub fn hostname(&self) -> &Domain {
-        &self.desk.settings.hostname
+    /// Of what is done, for the trail.
+    pub fn notes(&self) -> Notes {
+        self.desk.rules().settings.notes
+    }
+
+    pub fn hostname(&self) -> Domain {
+        self.desk.rules().settings.hostname.clone()
     }
 
     /// A part of the list, of `most` entries at most.
@@ -208,7 +217,7 @@ impl Operator {
     fn selection(&self, filter: &Filter, after: Option<&str>) -> Result<Selection, OperateError> {
         let cursor = after.map(str::parse::<Cursor>).transpose()?;
         let began = cursor.map_or_else(|| self.desk.clock.now(), |cursor| cursor.began);
-        let wanted = select::wanted(filter, &self.desk.table, began)?;
+        let wanted = select::wanted(filter, &self.table(), began)?;
         Ok(Selection { wanted: Arc::new(wanted), began, after: cursor.map(|cursor| cursor.behind) })
     }
 

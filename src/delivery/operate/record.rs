@@ -3,6 +3,7 @@
 use tracing::info;
 
 use super::form::Act;
+use crate::audit;
 use crate::queue::Claim;
 
 /// Who acts, and why.
@@ -14,6 +15,17 @@ pub struct By {
 }
 
 impl By {
+    /// For the trail.
+    pub fn note<'a>(&'a self, act: &'a str) -> audit::record::Act<'a> {
+        audit::record::Act {
+            act: act.into(),
+            who: self.who.as_str().into(),
+            why: self.why.as_deref().unwrap_or_default().into(),
+            to: "".into(),
+            recipients: Vec::new(),
+        }
+    }
+
     pub fn reason_of_hold(&self) -> String {
         let Self { who, why } = self;
         why.as_ref().map_or_else(|| format!("held by {who}"), |why| format!("held by {who}: {why}"))

@@ -83,9 +83,9 @@ pub(super) fn message(operator: &Operator, mid: Mid, listed: &Listed, header: Op
 
 fn shown(operator: &Operator, listed: &Listed, number: u32, leg: &Leg, in_hand: bool, now: Timestamp) -> LegShown {
     let envelope = &*listed.envelope;
-    let table = &operator.desk.table;
-    let route = table.route_named(&leg.lane.route).map(|route| &**route);
-    let expires = operator.desk.expires_at(route, envelope, leg);
+    let rules = operator.desk.rules();
+    let route = rules.route_named(&leg.lane.route);
+    let expires = rules.expires_at(route, envelope, leg);
     let passed = leg.passed.iter().map(|passed| PassedShown {
         provider: passed.provider.to_string(),
         for_good: passed.why == PassedWhy::Unsupported,

@@ -1,5 +1,6 @@
 //! Simulations of delivery: hours in milliseconds, under a paused clock.
 
+mod change;
 mod ends;
 mod lanes;
 mod limits;

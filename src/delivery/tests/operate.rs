@@ -41,6 +41,7 @@ fn settings() -> Settings {
         expire: Duration::from_secs(3600),
         warn_after: None,
         grace: Duration::from_secs(1),
+        notes: crate::audit::Notes::new(false),
     }
 }
 
@@ -117,7 +118,7 @@ fn held(route: &str, recipients: usize) -> Leg {
 async fn accept(queue: &Queue, mids: &MidSource, to: &[&str], legs: Vec<Leg>) -> Mid {
     let mid = mids.next(Clock::system().now(), rand::random());
     let content = NewContent::Memory(Bytes::from_static(CONTENT));
-    queue.accept(NewMessage { mid, envelope: envelope(to), legs, content }).await.unwrap();
+    queue.accept(NewMessage { mid, envelope: envelope(to), legs, content, note: Vec::new() }).await.unwrap();
     mid
 }
 
@@ -296,6 +297,19 @@ async fn mail_that_a_route_holds_is_released_past_it() {
     let answer = operator.act(&request(Act::Release, &[mid]), &by()).await.unwrap();
     assert_eq!(answer.messages, 1, "{answer:?}");
     assert_eq!(words(&queue, mid).await, "0: all due");
+    // Moved, it stays held, and goes that way when it is released; by the table again it is the route's.
+    let mid = accept(&queue, &mids, &to, vec![held("review", 1)]).await;
+    for (act, becomes) in [
+        (to_provider("a"), "0: all via a held (asked)"),
+        (Act::Move { route: None, provider: None }, "0: review held (review)"),
+        (to_route("all"), "0: all ordered held (review)"),
+        (to_provider("a"), "0: all via a held (review)"),
+        (Act::Release, "0: all via a due"),
+    ] {
+        let answer = operator.act(&request(act.clone(), &[mid]), &by()).await.unwrap();
+        assert_eq!(answer.messages, 1, "{act:?}: {answer:?}");
+        assert_eq!(words(&queue, mid).await, becomes, "{act:?}");
+    }
     queue.close().await;
 }
 

@@ -54,6 +54,7 @@ async fn the_real_queue_is_emptied_across_an_outage_and_a_restart() {
             clock: clock.clone(),
             mids: mids.clone(),
             settings: Settings {
+                notes: crate::audit::Notes::new(true),
                 hostname: "relay.example".parse().unwrap(),
                 retry: vec![Duration::from_millis(200)],
                 expire: Duration::from_secs(3600),
@@ -92,7 +93,7 @@ async fn the_real_queue_is_emptied_across_an_outage_and_a_restart() {
             size: CONTENT.len() as u64,
         };
         let content = NewContent::Memory(Bytes::from_static(CONTENT));
-        queue.accept(NewMessage { mid, envelope, legs, content }).await.unwrap();
+        queue.accept(NewMessage { mid, envelope, legs, content, note: Vec::new() }).await.unwrap();
         accepted.insert(mid);
         if n == 150 {
             token.cancel();

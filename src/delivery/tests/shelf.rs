@@ -221,7 +221,7 @@ impl Backlog for Shelf {
                 None => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
-        let Settled { mid, number, recipients, legs, notices, counters } = settled;
+        let Settled { mid, number, recipients, legs, notices, counters, note: _ } = settled;
         {
             let mut inner = self.lock();
             assert!(inner.leases.contains(&(mid, number)), "settled without a lease");

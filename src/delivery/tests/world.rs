@@ -12,7 +12,7 @@ use super::script::{Log, Script};
 use super::shelf::Shelf;
 use crate::config::{MxSettings, MxTls, Provider, Route, Transport as TransportSettings};
 use crate::delivery::fixtures::{moment, provider, provider_settings};
-use crate::delivery::{Control, Deps, Meter, Scheduler, Settings, lane};
+use crate::delivery::{Change, Control, Deps, Meter, Scheduler, Settings, lane};
 use crate::mail::{Address, BodyKind, DsnRequest, Envelope, Mid, MidSource, Origin, ProviderName, Recipient};
 use crate::os::Clock;
 use crate::queue::{Lane, Leg, LegRecipient, LegState, NewContent, NewMessage, Orders};
@@ -41,6 +41,7 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let settings = Settings {
+            notes: crate::audit::Notes::new(true),
             hostname: "relay.example".parse().unwrap(),
             retry: [1, 5, 15, 60].map(|minutes| Duration::from_secs(minutes * 60)).to_vec(),
             expire: Duration::from_secs(5 * 86_400),
@@ -97,6 +98,35 @@ impl World {
     /// Changes the table; holds from the next start on.
     pub fn replace_routes(&mut self, routes: Vec<Route>) {
         self.routes = routes.into_iter().map(Arc::new).collect();
+    }
+
+    /// From the next change on they are not there; what their scripts are told stays in their logs.
+    pub fn without_providers(&mut self, names: &[&str]) {
+        self.providers.retain(|provider| !names.contains(&provider.name.as_str()));
+    }
+
+    /// From the next change on it leads elsewhere by its settings; its script goes on.
+    pub fn set_up_anew(&mut self, name: &str) {
+        for settings in self.providers.iter_mut().filter(|settings| settings.name.as_str() == name) {
+            let mut anew = Provider::clone(settings);
+            anew.transport = TransportSettings::Maildir(crate::config::MaildirSettings { path: "anew".into() });
+            *settings = Arc::new(anew);
+        }
+    }
+
+    /// Changes the table while it runs.
+    pub async fn change(&mut self, routes: Vec<Route>) {
+        if self.running.is_none() {
+            self.start();
+        }
+        self.replace_routes(routes);
+        let change = Change {
+            table: Arc::new(self.table()),
+            transports: self.transports.clone(),
+            settings: self.settings.clone(),
+            counters: HashMap::new(),
+        };
+        self.control.as_ref().unwrap().change(change).await.unwrap();
     }
 
     fn table(&self) -> Table {
@@ -209,7 +239,7 @@ impl World {
         }
         self.accepted += envelope.recipients.len() as u64;
         let content = NewContent::Memory(Bytes::from_static(CONTENT));
-        self.shelf.accept(NewMessage { mid, envelope, legs, content });
+        self.shelf.accept(NewMessage { mid, envelope, legs, content, note: Vec::new() });
         mid
     }
 

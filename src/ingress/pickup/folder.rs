@@ -7,9 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::watch::{Ready, Stamp};
-use crate::mail::Mid;
+use crate::mail::{Mid, Timestamp};
 use crate::os;
 
 /// Files that are looked at in one go.
@@ -75,6 +76,30 @@ pub(super) fn scan(path: &Path) -> io::Result<Found> {
         }
     }
     Ok(found)
+}
+
+/// Removes files that `waypost send` began so long ago and never finished; gives their number.
+pub(super) fn sweep(path: &Path, now: Timestamp, age: Duration) -> io::Result<usize> {
+    let mut gone = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let is_old = || {
+            let metadata = entry.metadata().ok()?;
+            let modified = Timestamp::try_from(metadata.modified().ok()?).ok()?;
+            let old = Duration::try_from(now.duration_since(modified)).ok()?;
+            Some(metadata.is_file() && old > age)
+        };
+        if is_half_sent(&entry.file_name()) && is_old().unwrap_or(false) && fs::remove_file(entry.path()).is_ok() {
+            gone += 1;
+        }
+    }
+    Ok(gone)
+}
+
+/// `.send-NUMBER.tmp`, as `waypost send` names what it writes.
+fn is_half_sent(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix(".send-")?.strip_suffix(".tmp"));
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|octet| octet.is_ascii_hexdigit()))
 }
 
 /// `*.eml`, and not hidden: what begins with a dot is still being written.
@@ -231,6 +256,22 @@ mod tests {
         ] {
             assert_eq!(is_message(OsStr::new(name)), message, "{name}");
         }
+    }
+
+    #[test]
+    fn what_send_left_half_written_is_swept_once_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [".send-0123456789abcdef.tmp", "send-0123456789abcdef.eml", ".send-x.tmp", ".x.eml", "a.eml"];
+        for name in names {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let modified = fs::metadata(folder.path().join(names[0])).unwrap().modified().unwrap();
+        let hour = Duration::from_secs(3600);
+        let at = |after: Duration| Timestamp::try_from(modified + after).unwrap();
+        let there = || folder.path().join(names[0]).exists();
+        assert_eq!((sweep(folder.path(), at(hour), hour).unwrap(), there()), (0, true), "it may still be written");
+        assert_eq!((sweep(folder.path(), at(hour * 2), hour).unwrap(), there()), (1, false));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), names.len() - 1);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -31,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::Deps;
+use super::limits::{Counted, MailMeter};
+use crate::access::Senders;
 use crate::config;
 use crate::os;
 pub(super) use endings::{Endings, Utf16};
@@ -44,11 +47,20 @@ const AT_ONCE: usize = 16;
 /// When the queue or the folder takes nothing: until it is asked again.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Half-written files of `waypost send` are left over when so old: it writes one in moments.
+const LEFTOVER: Duration = Duration::from_secs(3600);
+/// Between two looks for these.
+const SWEEP: Duration = Duration::from_secs(600);
+
 /// The folder at work.
 pub struct Pickup {
-    deps: Arc<Deps>,
+    deps: Arc<ArcSwap<Deps>>,
     settings: Arc<config::Pickup>,
+    senders: Arc<Senders>,
+    mail: MailMeter<()>,
     watch: Watch,
+    /// When leftovers are looked for next.
+    sweep: Instant,
     /// Keeps other relays out.
     lock: Option<File>,
     /// What is wrong with the folder and was told.
@@ -64,7 +76,22 @@ enum Trouble {
 
 impl Pickup {
     pub fn new(deps: Arc<Deps>, settings: config::Pickup) -> Self {
-        Self { deps, settings: Arc::new(settings), watch: Watch::default(), lock: None, trouble: None, warned: false }
+        Self {
+            deps: Arc::new(ArcSwap::new(deps)),
+            senders: Arc::new(Senders::of_pickup(&settings)),
+            mail: MailMeter::new(settings.limits),
+            settings: Arc::new(settings),
+            watch: Watch::default(),
+            sweep: Instant::now(),
+            lock: None,
+            trouble: None,
+            warned: false,
+        }
+    }
+
+    /// What it works with; from the next look on, what was put in its place.
+    pub fn deps(&self) -> Arc<ArcSwap<Deps>> {
+        self.deps.clone()
     }
 
     /// Removes what a crash left and the queue has. To be done before anything is delivered from the queue: of what is
@@ -79,7 +106,7 @@ impl Pickup {
             && let Ok(found) = blocking(move || scan(&path)).await
         {
             for (name, _) in found.into_iter().filter(|(name, _)| is_taken(name)) {
-                send::drop_queued(&self.deps, &self.settings, &name).await;
+                send::drop_queued(&self.deps.load_full(), &self.settings, &name).await;
             }
         }
     }
@@ -124,8 +151,23 @@ impl Pickup {
         if found.len() >= folder::MOST_FILES {
             info!(folder = %self.settings.path.display(), files = found.len(), "the pickup folder is full of work");
         }
+        self.sweep().await;
         let ready = self.watch.look(Instant::now(), found, |name| is_taken(name));
         self.send_all(ready, token).await
+    }
+
+    /// Removes what a `waypost send` that was killed has left half-written.
+    async fn sweep(&mut self) {
+        if Instant::now() < self.sweep {
+            return;
+        }
+        self.sweep = Instant::now() + SWEEP;
+        let (path, now) = (self.settings.path.clone(), self.deps.load().clock.wall());
+        if let Ok(gone) = blocking(move || folder::sweep(&path, now, LEFTOVER)).await
+            && gone > 0
+        {
+            info!(folder = %self.settings.path.display(), files = gone, "removed half-written files of `waypost send`");
+        }
     }
 
     async fn send_all(&mut self, ready: Vec<Ready>, token: &CancellationToken) -> Duration {
@@ -137,12 +179,14 @@ impl Pickup {
             while let Some(done) = sending.try_join_next() {
                 pause = pause.max(self.done(done));
             }
-            if token.is_cancelled() || pause > POLL {
+            // Beyond the rate, files wait where they lie.
+            if token.is_cancelled() || pause > POLL || self.mail.take(Counted::Message, &()).is_err() {
                 break;
             }
-            let (deps, settings, token) = (Arc::clone(&self.deps), Arc::clone(&self.settings), token.clone());
+            let (deps, settings, token) = (self.deps.load_full(), Arc::clone(&self.settings), token.clone());
+            let senders = Arc::clone(&self.senders);
             sending.spawn(async move {
-                let done = send(&deps, &settings, &ready, &token).await;
+                let done = send(&deps, &settings, senders, &ready, &token).await;
                 drop(permit);
                 (ready, done)
             });

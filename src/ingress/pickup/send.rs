@@ -13,10 +13,11 @@ use super::endings::{Endings, Utf16};
 use super::folder::{self, Claim, NotTaken};
 use super::watch::Ready;
 use super::{blocking, envelope};
+use crate::access::Senders;
 use crate::config;
 use crate::ingress::Deps;
 use crate::ingress::head::{Head, HeadReader};
-use crate::ingress::intake::{Intake, of_head};
+use crate::ingress::intake::{Intake, of_head, path};
 use crate::mail::{BodyKind, Mid, Origin};
 use crate::smtp::content::{ChunkReader, Fault};
 use crate::smtp::reply::Reply;
@@ -57,6 +58,7 @@ pub(super) async fn drop_queued(deps: &Deps, settings: &config::Pickup, file: &O
 pub(super) async fn send(
     deps: &Arc<Deps>,
     settings: &Arc<config::Pickup>,
+    senders: Arc<Senders>,
     ready: &Ready,
     token: &CancellationToken,
 ) -> Done {
@@ -83,7 +85,7 @@ pub(super) async fn send(
         }
     };
     let (taken, name) = (claim.taken.clone(), claim.name.clone());
-    match hand_in(deps, settings, claim, token).await {
+    match hand_in(deps, settings, senders, claim, token).await {
         Ok(()) => remove(settings.path.join(taken)).await,
         Err(NotSent::Bad(reason)) => put_aside(settings, taken, name, reason).await,
         Err(NotSent::Stopped) => Done::Stopped,
@@ -125,6 +127,7 @@ async fn put_aside(settings: &Arc<config::Pickup>, at: OsString, name: String, r
 async fn hand_in(
     deps: &Deps,
     settings: &config::Pickup,
+    senders: Arc<Senders>,
     claim: Claim,
     token: &CancellationToken,
 ) -> Result<(), NotSent> {
@@ -145,7 +148,7 @@ async fn hand_in(
                 (None, None) => return Err(NotSent::Stopped),
                 (None, Some(mut reader)) => match reader.push(piece) {
                     Ok(None) => head = Some(reader),
-                    Ok(Some(found)) => intake = Some(begin(deps, mid, found).await?),
+                    Ok(Some(found)) => intake = Some(begin(deps, &senders, mid, found).await?),
                     Err(fault) => return Err(of_reply(&of_head(fault))),
                 },
             }
@@ -156,7 +159,7 @@ async fn hand_in(
     }
     let intake = match (intake, head) {
         (Some(intake), _) => intake,
-        (None, Some(reader)) => begin(deps, mid, reader.end()).await?,
+        (None, Some(reader)) => begin(deps, &senders, mid, reader.end()).await?,
         (None, None) => return Err(NotSent::Stopped),
     };
     if !source.claim.as_ref().is_some_and(Claim::is_unchanged) {
@@ -169,11 +172,16 @@ async fn hand_in(
     }
 }
 
-async fn begin(deps: &Deps, mid: Mid, head: Head) -> Result<Intake, NotSent> {
+async fn begin(deps: &Deps, senders: &Arc<Senders>, mid: Mid, head: Head) -> Result<Intake, NotSent> {
     let found = envelope::read(&head.section, &deps.hostname).map_err(|fault| NotSent::Bad(fault.to_string()))?;
+    if !senders.take(found.reverse_path.as_ref()) {
+        let from = path(found.reverse_path.as_ref());
+        return Err(NotSent::Bad(format!("{} may not send as {from}", senders.who())));
+    }
     let transaction = Transaction::without_session(found.reverse_path, found.recipients, found.dsn);
     let origin = Origin { listener: config::Pickup::LISTENER.to_owned(), client: None, helo: None, user: None };
-    let mut intake = Intake::with_mid(deps, mid, transaction, origin);
+    let held = Some(Arc::clone(senders)).filter(|senders| senders.bind_the_header(false));
+    let mut intake = Intake::with_mid(deps, mid, transaction, origin).held_to(held);
     for piece in [found.section.octets().clone(), head.body] {
         if !piece.is_empty() {
             intake.write(deps, piece).await;

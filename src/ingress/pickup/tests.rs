@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::Size;
+use crate::config::{AddressPattern, Limit, MailLimits, Per, Rate, Size};
 use crate::ingress::tests::{deps, server};
 use crate::queue::Claim;
 
@@ -21,17 +21,29 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_room(Size(0))
+        Self::with(Size(0), |_| ())
     }
 
     fn with_room(min_free: Size) -> Self {
+        Self::with(min_free, |_| ())
+    }
+
+    fn with(min_free: Size, set: impl FnOnce(&mut config::Pickup)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = server();
         server.queue.min_free = min_free;
         let deps = Arc::new(deps(folder.path(), &server));
         let (path, badmail) = (folder.path().join("pickup"), folder.path().join("badmail"));
         std::fs::create_dir(&path).unwrap();
-        let settings = config::Pickup { path: path.clone(), badmail: badmail.clone(), max_message_size: Size(300_000) };
+        let mut settings = config::Pickup {
+            path: path.clone(),
+            badmail: badmail.clone(),
+            max_message_size: Size(300_000),
+            senders: Vec::new(),
+            check_from_header: false,
+            limits: MailLimits::default(),
+        };
+        set(&mut settings);
         let pickup = Pickup::new(deps.clone(), settings);
         Self { _folder: folder, path, badmail, deps, pickup, token: CancellationToken::new() }
     }
@@ -207,4 +219,48 @@ async fn a_second_relay_is_kept_out() {
     }
     drop(world.pickup);
     assert_eq!(second.round(&world.token).await, POLL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_folder_is_held_to_its_senders() {
+    let mut world = World::with(Size(0), |settings| {
+        settings.senders = vec![AddressPattern::parse("*@shop.example").unwrap()];
+        settings.check_from_header = true;
+    });
+    for (name, text, reason) in [
+        ("good", "X-Sender: a@shop.example\nX-Receiver: x@y.example\nFrom: a@shop.example\n\n", ""),
+        (
+            "envelope",
+            "X-Sender: boss@corp.example\nX-Receiver: x@y.example\nFrom: a@shop.example\n\n",
+            "The pickup folder may not send as boss@corp.example",
+        ),
+        (
+            "header",
+            "X-Sender: a@shop.example\nX-Receiver: x@y.example\nFrom: boss@corp.example\n\n",
+            "550 5.7.1 The pickup folder may not send as boss@corp.example, which the header's From names",
+        ),
+    ] {
+        world.put(&format!("{name}.eml"), text);
+        world.settle().await;
+        let told = world.reason(&format!("{name}.reason.txt"));
+        assert!(told.contains(reason) && told.is_empty() == reason.is_empty(), "{name}: {told}");
+    }
+    assert_eq!(world.legs().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_rate_files_wait() {
+    let minute = Rate { count: 3, span: Duration::from_secs(60) };
+    let mut world = World::with(Size(0), |settings| {
+        settings.limits.messages = Some(Limit { rate: minute, burst: 2, per: Per::Message });
+    });
+    for n in 0..4 {
+        world.put(&format!("{n}.eml"), MAIL);
+    }
+    world.settle().await;
+    assert_eq!((world.legs().await.len(), World::names(&world.path)), (2, vec!["2.eml".into(), "3.eml".into()]));
+    tokio::time::advance(Duration::from_secs(20)).await;
+    world.pickup.round(&world.token).await;
+    assert_eq!((world.legs().await.len(), World::names(&world.path)), (3, vec!["3.eml".into()]));
+    assert!(!world.badmail.exists());
 }

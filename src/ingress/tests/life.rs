@@ -56,7 +56,8 @@ fn piped_with(
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let token = CancellationToken::new();
     let stop = token.clone();
-    let served = connection::serve(door, theirs, "127.0.0.1".parse().unwrap(), stop);
+    let doorway = Arc::new(Doorway::new(door.clone()));
+    let served = connection::serve(door, doorway, theirs, "127.0.0.1".parse().unwrap(), stop);
     tokio::spawn(served);
     (Client::new(ours), token, folder)
 }

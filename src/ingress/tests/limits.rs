@@ -1,7 +1,7 @@
 //! Each limit, and what a client hears on the wire when it comes to it.
 
 use super::*;
-use crate::config::{Limit, Per, Rate, Server, User};
+use crate::config::{Directory, Limit, Lookup, Per, Rate, Server, User};
 
 /// One limit: how the relay is set, what is said, and the reply to the last of it.
 struct Row {
@@ -36,6 +36,21 @@ fn hourly(per: Per) -> Option<Limit> {
 
 fn user(limits: MailLimits) -> User {
     User { name: "billing".to_owned(), password: None, senders: Vec::new(), check_from_header: false, limits }
+}
+
+fn directory(limits: MailLimits) -> Directory {
+    Directory {
+        url: "ldap://127.0.0.1".to_owned(),
+        starttls: false,
+        ca: None,
+        lookup: Lookup::Template("uid={user}".to_owned()),
+        group: None,
+        senders: Vec::new(),
+        check_from_header: false,
+        limits,
+        timeout: Duration::from_secs(1),
+        cache: Duration::from_secs(1),
+    }
 }
 
 fn content(octets: usize) -> String {
@@ -171,11 +186,45 @@ fn rows() -> Vec<Row> {
             "451 4.7.1 Too many recipients of user billing: 1/h; try again in 3600 s",
         ),
         row(
+            "rate of a user of the directory",
+            |listener, server| {
+                listener.authentication = Authentication::Optional;
+                server.directory = Some(directory(MailLimits { messages: hourly(Per::Message), recipients: None }));
+            },
+            login(&twice[9..]),
+            6,
+            "451 4.7.1 Too much mail of user billing: 1/h; try again in 3600 s",
+        ),
+        row(
+            "recipient_rate of a user of the directory",
+            |listener, server| {
+                listener.authentication = Authentication::Optional;
+                server.directory = Some(directory(MailLimits { messages: None, recipients: hourly(Per::Recipient) }));
+            },
+            login(&two[9..]),
+            6,
+            "451 4.7.1 Too many recipients of user billing: 1/h; try again in 3600 s",
+        ),
+        row(
             "queue.min_free",
             |_, server| server.queue.min_free = Size(u64::MAX),
             format!("EHLO me\r\n{mail}"),
             3,
             "452 4.3.1 The queue has no room, try again later",
+        ),
+        row(
+            "queue.min_free, by SIZE at MAIL",
+            |listener, _| listener.max_message_size = Size(u64::MAX),
+            "EHLO me\r\nMAIL FROM:<a@b.example> SIZE=9000000000000000000\r\n",
+            3,
+            "452 4.3.1 The queue has no room, try again later",
+        ),
+        row(
+            "queue.max_size, by SIZE at MAIL",
+            |_, server| server.queue.max_size = Some(Size(1000)),
+            "EHLO me\r\nMAIL FROM:<a@b.example> SIZE=1001\r\n",
+            3,
+            "452 4.3.1 The queue holds as much mail as it may, try again later",
         ),
         row(
             "queue.max_messages",

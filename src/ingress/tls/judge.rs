@@ -1,7 +1,10 @@
 //! What is wrong or doubtful with the certificates that a configuration names.
 
-use super::pair::Pair;
-use crate::config::{Problem, Server, ServerCertificate, Severity};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::pair::{Dates, Pair, certificates};
+use crate::config::{ClientCa, Problem, Server, ServerCertificate, Severity};
+use crate::ingress::client_cert;
 use crate::mail::Timestamp;
 use crate::os;
 
@@ -11,6 +14,9 @@ pub fn problems(server: &Server, now: Timestamp) -> Vec<Problem> {
     covering(&server.tls, server, now, &mut problems);
     for listener in &server.listeners {
         covering(listener.certificate.as_slice(), server, now, &mut problems);
+        if let Some(client_ca) = &listener.client_ca {
+            issuers(client_ca, now, &mut problems);
+        }
     }
     if let Some(certificate) = server.admin.as_ref().and_then(|admin| admin.tls.as_ref()) {
         judge(certificate, now, &mut problems);
@@ -35,6 +41,23 @@ fn covering(certificates: &[ServerCertificate], server: &Server, now: Timestamp,
             "no certificate is for the hostname '{host}', but for {names}: clients that connect to that name and check it refuse it"
         );
         problems.push(Problem::at(first.certificate_place.clone(), Severity::Warning, text));
+    }
+}
+
+/// Those who issue clients' certificates. One that has expired is still trusted (RFC 5280, 6.1.1, has no dates of a trust
+/// anchor), and most likely forgotten.
+fn issuers(client_ca: &ClientCa, now: Timestamp, problems: &mut Vec<Problem>) {
+    let mut say = |severity, text| problems.push(Problem::at(client_ca.place.clone(), severity, text));
+    if let Err(error) = client_cert::verifier(Some(&client_ca.file)) {
+        return say(Severity::Error, error.to_string());
+    }
+    for certificate in certificates(&client_ca.file).into_iter().flatten() {
+        let Ok((_, certificate)) = X509Certificate::from_der(&certificate) else { continue };
+        if let Some(doubt) = Dates::of(&certificate).doubt(now, "the certificates that it has issued are valid no more")
+        {
+            let (file, subject) = (client_ca.file.display(), certificate.subject());
+            say(Severity::Warning, format!("the issuer '{subject}' in {file} {doubt}"));
+        }
     }
 }
 

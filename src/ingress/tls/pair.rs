@@ -33,6 +33,12 @@ pub struct Leaf {
     /// DNS names of its subjectAltName in lower case, wildcards included.
     pub names: Vec<String>,
     addresses: Vec<IpAddr>,
+    pub dates: Dates,
+}
+
+/// From when to when a certificate is valid.
+#[derive(Debug)]
+pub struct Dates {
     not_before: Timestamp,
     pub not_after: Timestamp,
 }
@@ -71,10 +77,7 @@ impl Leaf {
                 _ => {}
             }
         }
-        let validity = certificate.validity();
-        let not_before = Timestamp::from_second(validity.not_before.timestamp()).unwrap_or(Timestamp::MIN);
-        let not_after = Timestamp::from_second(validity.not_after.timestamp()).unwrap_or(Timestamp::MAX);
-        Ok(Self { names, addresses, not_before, not_after })
+        Ok(Self { names, addresses, dates: Dates::of(&certificate) })
     }
 
     /// A client that looks for this host finds its name (RFC 6125, 6.4).
@@ -93,12 +96,24 @@ impl Leaf {
 
     /// What is doubtful about its dates, behind "the certificate".
     pub fn doubt(&self, now: Timestamp) -> Option<String> {
+        self.dates.doubt(now, "clients that check it refuse it")
+    }
+}
+
+impl Dates {
+    pub fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        Self {
+            not_before: Timestamp::from_second(validity.not_before.timestamp()).unwrap_or(Timestamp::MIN),
+            not_after: Timestamp::from_second(validity.not_after.timestamp()).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// What is doubtful about them, behind what they are of; `then` says what comes of a certificate that is not valid.
+    pub fn doubt(&self, now: Timestamp, then: &str) -> Option<String> {
         let day = |at: Timestamp| Offset::UTC.to_datetime(at).date();
         if now < self.not_before {
-            return Some(format!(
-                "is not valid before {}: clients that check it refuse it until then",
-                day(self.not_before)
-            ));
+            return Some(format!("is not valid before {}: {then} until then", day(self.not_before)));
         }
         let left = self.not_after.duration_since(now);
         let days = |span: SignedDuration| match span.as_hours() / 24 {
@@ -107,7 +122,7 @@ impl Leaf {
         };
         if left.is_negative() {
             let (on, ago) = (day(self.not_after), days(left.abs()));
-            Some(format!("has expired on {on}, {ago} ago: clients that check it refuse it; renew it"))
+            Some(format!("has expired on {on}, {ago} ago: {then}; renew it"))
         } else if left < SOON {
             Some(format!("expires on {}, in {}: renew it", day(self.not_after), days(left)))
         } else {

@@ -3,14 +3,13 @@
 //! ```text
 //! segment:  "waypost\0" | form u32 | segment u32 | first group u64 | salt u32 | crc u32         then groups
 //! group:    "WPGR" | crc u32 | number u64 | synced u64 | heads u32 | entries u32 | bodies u64    then heads, then bodies
-//! head:     size u32 | postcard of the entry                                        one for each entry, in order
+//! head:     size u32 | postcard of the entry | its note                             one for each entry, in order
 //! ```
 //!
 //! Numbers are little-endian. A group's checksum covers the segment's salt (no body can hold a group that seems genuine),
 //! its header behind the checksum, and all heads; each body has its own in its entry's head. Groups are numbered without
 //! gaps through all segments; `synced` is the first one that was not yet durable when this one was written.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::job::{Entry, EntryRef};
@@ -21,9 +20,9 @@ const SEGMENT_MAGIC: [u8; 8] = *b"waypost\0";
 const GROUP_MAGIC: [u8; 4] = *b"WPGR";
 const FORM: u32 = 1;
 
-/// Where the next group goes: what lies before it has been applied.
+/// Where the next group goes: what lies before it has been applied. Whoever follows the journal keeps it, as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::queue) struct Position {
+pub struct Position {
     pub(in crate::queue) segment: u32,
     pub(in crate::queue) offset: u64,
     /// The group's number.
@@ -32,6 +31,15 @@ pub(in crate::queue) struct Position {
 
 impl Position {
     pub(in crate::queue) const START: Self = Self { segment: 1, offset: 0, group: 1 };
+
+    pub fn from_parts(segment: u32, offset: u64, group: u64) -> Self {
+        Self { segment, offset, group }
+    }
+
+    /// Segment, offset and group: for whoever keeps it.
+    pub fn parts(self) -> (u32, u64, u64) {
+        (self.segment, self.offset, self.group)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,32 +141,33 @@ impl GroupHeader {
     }
 }
 
-/// An entry's head.
-pub(in crate::queue) fn head(entry: EntryRef<'_>) -> Vec<u8> {
-    let mut head = Vec::with_capacity(768);
+/// An entry's head. What is behind the entry is its note: octets of whoever follows the journal.
+pub(in crate::queue) fn head(entry: EntryRef<'_>, note: &[u8]) -> Vec<u8> {
+    let mut head = Vec::with_capacity(768 + note.len());
     head.extend_from_slice(&[0; 4]);
     #[expect(clippy::expect_used, reason = "an entry has no form that postcard refuses, and a Vec takes all")]
     let mut head = postcard::to_extend(&entry, head).expect("an entry can be written");
+    head.extend_from_slice(note);
     let size = u32::try_from(head.len() - 4).unwrap_or(u32::MAX);
     head[..4].copy_from_slice(&size.to_le_bytes());
     head
 }
 
-/// The entries of a group's heads; `None` where they do not read back.
-pub(super) fn entries(mut heads: &[u8], count: u32) -> Option<Vec<Entry>> {
-    let mut entries = Vec::new();
+/// The entries of a group's heads, and those of their notes that are not empty; `None` where they do not read back.
+pub(super) fn entries(mut heads: &[u8], count: u32) -> Option<(Vec<Entry>, Vec<Vec<u8>>)> {
+    let (mut entries, mut notes) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let (size, rest) = heads.split_at_checked(4)?;
         let size = usize::try_from(u32::from_le_bytes(size.try_into().ok()?)).ok()?;
         let (head, rest) = rest.split_at_checked(size)?;
-        entries.push(whole(head)?);
+        let (entry, note) = postcard::take_from_bytes(head).ok()?;
+        entries.push(entry);
+        if !note.is_empty() {
+            notes.push(note.to_vec());
+        }
         heads = rest;
     }
-    heads.is_empty().then_some(entries)
-}
-
-fn whole<T: DeserializeOwned>(octets: &[u8]) -> Option<T> {
-    postcard::take_from_bytes(octets).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
+    heads.is_empty().then_some((entries, notes))
 }
 
 fn u32_at(octets: &[u8], at: usize) -> u32 {

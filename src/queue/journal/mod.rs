@@ -20,8 +20,9 @@ use std::sync::Arc;
 use super::medium::{Blob, Medium};
 use form::{GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader};
 
-pub(super) use form::{Position, head};
-pub(super) use replay::replay;
+pub use form::Position;
+pub(super) use form::head;
+pub(super) use replay::{beginning, replay};
 
 /// A segment that has grown beyond this is followed by the next one.
 const SEGMENT: u64 = 64 << 20;

@@ -14,6 +14,8 @@ const WINDOW: usize = 1 << 20;
 /// A group that the index lacks.
 pub(in crate::queue) struct Replayed {
     pub(in crate::queue) entries: Vec<Entry>,
+    /// Those of their notes that are not empty.
+    pub(in crate::queue) notes: Vec<Vec<u8>>,
     pub(in crate::queue) segment: u32,
     /// Where its first body lies.
     pub(in crate::queue) bodies: u64,
@@ -87,6 +89,22 @@ pub(in crate::queue) fn replay(
     Ok(Position { segment, offset: 0, group: next.group })
 }
 
+/// Where the journal begins, as far as it is there: at the first segment whose header was not given back with the room of
+/// delivered mail.
+pub(in crate::queue) fn beginning(medium: &dyn Medium) -> Result<Option<Position>, Fault> {
+    let names = medium.names().map_err(Fault::io)?;
+    let mut segments: Vec<u32> = names.iter().filter_map(|name| segment_of(name)).collect();
+    segments.sort_unstable();
+    for segment in segments {
+        match Reader::open(medium, segment) {
+            Ok(Some(reader)) => return Ok(Some(Position { segment, offset: 0, group: reader.header.first })),
+            Ok(None) | Err(Fault::Damaged(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(None)
+}
+
 fn damaged(segment: u32, what: &str) -> Fault {
     Fault::Damaged(format!(
         "the journal's segment {} is damaged: {what}. It was left as it is: put a copy back, or move the queue's files away \
@@ -133,7 +151,7 @@ impl Reader {
             return Ok(None);
         }
         // The checksum fits: what does not read now was written so.
-        let entries = form::entries(&heads, header.entries).ok_or_else(|| {
+        let (entries, notes) = form::entries(&heads, header.entries).ok_or_else(|| {
             damaged(self.header.segment, "it holds an entry of a form that this release does not know")
         })?;
         let bodies = heads_at + u64::from(header.heads);
@@ -141,7 +159,7 @@ impl Reader {
             return Ok(None);
         }
         let next = Position { segment: at.segment, offset: at.offset + header.size(), group: at.group + 1 };
-        Ok(Some(Replayed { entries, segment: at.segment, bodies, next }))
+        Ok(Some(Replayed { entries, notes, segment: at.segment, bodies, next }))
     }
 
     fn bodies_hold(&self, entries: &[Entry], mut at: u64) -> Result<bool, Fault> {

@@ -104,6 +104,15 @@ async fn check(disk: &Disk, told: &Told, seed: u64) {
         let content = queue.content(claim.mid, &claim.envelope).all().await.unwrap();
         assert!(content == octets(n, size_of(n)), "seed {seed}: the content of {n}");
     }
+    queue.followed_up().await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let notes = disk.followed(|kept| kept.notes.clone());
+    for n in &told.accepted {
+        assert!(notes.contains(&format!("accepted {n}")), "seed {seed}: the follower lacks {n}");
+    }
+    for n in &told.settled {
+        assert!(notes.contains(&format!("settled {n}")), "seed {seed}: the follower lacks the settlement of {n}");
+    }
+    follow::each_once(disk, seed);
     queue.close().await;
     tables_agree(disk, seed);
 }

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redb::StorageBackend;
 
+use crate::queue::Position;
 use crate::queue::lease::lock;
 use crate::queue::medium::{Blob, Medium};
 
@@ -35,6 +36,17 @@ struct State {
     /// Operations until some fail, how many, and how.
     fault: Option<(u64, u64, Fault)>,
     off: bool,
+    /// What the journal's follower has durably.
+    followed: Kept,
+}
+
+/// What a follower that writes to this disk has.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Kept {
+    pub(super) notes: Vec<String>,
+    pub(super) position: Option<Position>,
+    /// So many of its writes fail.
+    pub(super) fails: u64,
 }
 
 /// What an operation comes to.
@@ -173,6 +185,27 @@ impl Disk {
 
     pub(super) fn has_failed(&self) -> bool {
         lock(&self.0).fault.is_none_or(|(left, ..)| left == 0)
+    }
+
+    pub(super) fn followed<T>(&self, run: impl FnOnce(&mut Kept) -> T) -> T {
+        run(&mut lock(&self.0).followed)
+    }
+
+    /// Writes what the follower has taken, all or nothing, if the power is there.
+    pub(super) fn keep(&self, generation: u64, notes: &mut Vec<String>, position: Option<Position>) -> io::Result<()> {
+        Backend { disk: self.clone(), generation }.change(|state| {
+            if state.followed.fails > 0 {
+                state.followed.fails -= 1;
+                return Err(io::Error::other("the follower's disk is gone"));
+            }
+            state.followed.notes.append(notes);
+            state.followed.position = position;
+            Ok(())
+        })
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        lock(&self.0).generation
     }
 
     pub(super) fn leave_room(&self, octets: Option<u64>) {

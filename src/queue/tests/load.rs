@@ -42,6 +42,13 @@ async fn so_many_messages_and_no_more() {
     assert!(!put_off(&queue, 4, 100).await);
     assert!(!put_off(&queue, 5, 100).await);
     assert!(put_off(&queue, 6, 100).await);
+    // Other marks hold at once, in both directions.
+    queue.set_marks(Size(0), 5, None);
+    assert!(!put_off(&queue, 6, 100).await);
+    queue.set_marks(Size(0), 5, Some(Size(1)));
+    assert!(put_off(&queue, 7, 100).await);
+    queue.set_marks(Size(u64::MAX), 5, None);
+    assert!(matches!(queue.admits(0), Err(QueueError::Full { .. })));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod claims;
 mod crash;
 mod disk;
 mod every;
+mod follow;
 mod file;
 mod full;
 mod journal;
@@ -89,6 +90,7 @@ fn message(n: u128, size: usize, legs: Vec<Leg>) -> NewMessage {
         envelope: envelope(size as u64, header_size, recipients),
         legs,
         content: NewContent::Memory(content),
+        note: format!("accepted {n}").into_bytes(),
     }
 }
 
@@ -111,6 +113,7 @@ fn done(claim: &Claim) -> Settled {
         legs: Vec::new(),
         notices: Vec::new(),
         counters: Vec::new(),
+        note: format!("settled {}", claim.mid.bits() - mid(0).bits()).into_bytes(),
     }
 }
 
@@ -134,6 +137,7 @@ fn with_probe(disk: &disk::Disk, probe: Probe, min_free: u64) -> Result<Queue, Q
         probe,
         probe_every: Duration::ZERO,
         pause: Duration::from_millis(1),
+        follower: Some(Box::new(follow::Reader::on(disk))),
     };
     Queue::start(
         &QueueOptions {

@@ -119,7 +119,8 @@ async fn take(queue: &Queue, model: &mut Model, step: Step) {
                 recipients.truncate(1);
             }
             let legs = again.map(|leg| model_leg(leg, &recipients)).into_iter().collect();
-            let settled = Settled { mid, number, recipients, legs, notices: Vec::new(), counters: Vec::new() };
+            let settled =
+                Settled { mid, number, recipients, legs, notices: Vec::new(), counters: Vec::new(), note: Vec::new() };
             model.settle(&settled);
             queue.settle(settled).await.unwrap();
         }

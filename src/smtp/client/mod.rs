@@ -24,7 +24,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Secret;
-use crate::mail::{Domain, Envelope, Recipient};
+use crate::mail::{Domain, Envelope, Recipient, Unfit};
 use crate::smtp::reply::Reply;
 
 pub use capability::Capabilities;
@@ -126,6 +126,8 @@ pub enum Need {
     Smtputf8,
     /// The server takes this many octets.
     Size(u64),
+    /// 8BITMIME, for the content cannot be put into seven bits.
+    EightBit(Unfit),
 }
 
 /// Why a session ended, or did not come about.

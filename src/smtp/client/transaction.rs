@@ -170,8 +170,7 @@ impl Running {
 
 /// MAIL, with what the server offers of SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531), RET and ENVID (RFC 3461).
 ///
-/// 8-bit content goes out as it is where 8BITMIME is not offered. RFC 6152 wants it converted or bounced; conversion
-/// breaks signatures, and servers that do not say 8BITMIME have passed 8-bit octets for decades.
+/// Where 8BITMIME is not offered, the driver sends content of which the bodies were put into seven bits.
 fn mail(envelope: &Envelope, size: u64, utf8: bool, offered: &Capabilities) -> Bytes {
     let mut line = match &envelope.reverse_path {
         Some(path) => format!("MAIL FROM:<{path}>"),

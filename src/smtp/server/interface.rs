@@ -26,6 +26,8 @@ pub struct Settings {
     pub authentication: bool,
     /// Some of them by SCRAM.
     pub scram: bool,
+    /// AUTH is offered in the form of old as well (`AUTH=LOGIN`).
+    pub old_auth: bool,
 }
 
 /// What the driver knows of a connection once it is under TLS.
@@ -95,8 +97,12 @@ pub enum Action {
 /// What needs I/O or a higher floor.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Question {
-    /// May this reverse-path be used?
-    Mail(Option<Address>),
+    /// May this reverse-path be used, and is there room for what is announced?
+    Mail {
+        reverse_path: Option<Address>,
+        /// Octets of content, where the client tells (RFC 1870).
+        size: Option<u64>,
+    },
     /// Does any route take this recipient, and may the client relay?
     Rcpt(Recipient),
     Authenticate {

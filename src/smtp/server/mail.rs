@@ -52,7 +52,7 @@ impl Session {
             known: HashMap::new(),
         };
         self.state = State::Asking(Asking::Mail(Box::new(transaction)));
-        out.push(Action::Ask(Question::Mail(reverse_path)));
+        out.push(Action::Ask(Question::Mail { reverse_path, size: params.size }));
     }
 
     pub(super) fn rcpt(&mut self, forward_path: ForwardPath, params: RcptParams, out: &mut Vec<Action>) {

@@ -47,6 +47,10 @@ pub struct Session {
     /// Bad commands since a message was taken, failed logins weighing more.
     errors: u32,
     stopping: bool,
+    /// It has sent something.
+    spoken: bool,
+    /// What it sent first begins TLS, where none is.
+    spoke_tls: bool,
     /// Replies that the content has: 1, but for LMTP.
     finals: usize,
 }
@@ -104,6 +108,8 @@ impl Session {
             exporter: None,
             errors: 0,
             stopping: false,
+            spoken: false,
+            spoke_tls: false,
             finals: 1,
         }
     }
@@ -113,6 +119,7 @@ impl Session {
     pub fn step(&mut self, input: Input<'_>, out: &mut Vec<Action>) {
         match input {
             Input::Octets(octets) => {
+                self.hear_first(octets, out);
                 while self.read(octets, out) {
                     self.stop_where_due(out);
                 }
@@ -151,6 +158,11 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
+    /// Its first octet was that of a TLS handshake, though the connection is in clear: it was sent away.
+    pub fn spoke_tls(&self) -> bool {
+        self.spoke_tls
+    }
+
     /// Bad commands since a message was taken, each by its weight.
     pub fn errors(&self) -> u32 {
         self.errors
@@ -158,6 +170,11 @@ impl Session {
 
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+
+    /// Who has signed in by AUTH in this session.
+    pub fn signed_in(&self) -> Option<&str> {
+        self.user().filter(|_| !self.by_certificate)
     }
 
     /// The reverse-path of the transaction that is open (inner `None`: the null one).
@@ -170,6 +187,17 @@ impl Session {
             State::Asking(Asking::Authenticate | Asking::Verifier(_) | Asking::Proven(_) | Asking::Store)
             | State::StartingTls
             | State::Closed => None,
+        }
+    }
+
+    /// A client that speaks TLS here waits for an answer to it, and never ends a line: better told at once.
+    fn hear_first(&mut self, octets: &BytesMut, out: &mut Vec<Action>) {
+        /// ContentType `handshake` (RFC 8446, 5.1). No command begins with it.
+        const HANDSHAKE: u8 = 22;
+        let Some(first) = octets.first() else { return };
+        if !std::mem::replace(&mut self.spoken, true) && *first == HANDSHAKE && !self.tls {
+            self.spoke_tls = true;
+            self.hang_up(replies::tls_too_early(self.settings.starttls), out);
         }
     }
 
@@ -268,6 +296,10 @@ impl Session {
         }
         if self.settings.authentication && self.safe_for_passwords() {
             lines.push(format!("AUTH {}", self.mechanisms()));
+            // As drafts of RFC 2554 had it, and clients that were written by them: these know no other mechanisms.
+            if self.settings.old_auth {
+                lines.push("AUTH=PLAIN LOGIN".to_owned());
+            }
         }
         Reply { code: 250, status: None, lines }
     }

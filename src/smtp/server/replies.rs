@@ -65,6 +65,11 @@ pub(super) fn start_tls() -> Reply {
     reply(220, 0, 0, "Ready to start TLS")
 }
 
+pub(super) fn tls_too_early(offered: bool) -> Reply {
+    let text = if offered { "TLS begins with STARTTLS here" } else { "There is no TLS here" };
+    reply(421, 7, 0, text)
+}
+
 pub(super) fn bye() -> Reply {
     reply(221, 0, 0, "Bye")
 }

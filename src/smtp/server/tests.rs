@@ -47,6 +47,7 @@ fn settings() -> Settings {
         starttls: true,
         authentication: true,
         scram: false,
+        old_auth: false,
     }
 }
 
@@ -119,10 +120,11 @@ impl Talk {
 
     fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Mail(Some(from)) if from.local() == "evil" => refuse("550 5.7.1 not you"),
+            Question::Mail { reverse_path: Some(from), .. } if from.local() == "evil" => refuse("550 5.7.1 not you"),
             Question::Rcpt(to) if to.address.local() == "nobody" => refuse("550 5.1.1 no"),
             Question::Rcpt(to) if to.address.local() == "down" => refuse("421 4.3.2 bye"),
-            Question::Mail(_) | Question::Rcpt(_) => Answer::Accept,
+            Question::Mail { size: Some(50), .. } => refuse("452 4.3.1 full"),
+            Question::Mail { .. } | Question::Rcpt(_) => Answer::Accept,
             Question::Authenticate { user, password } if password.expose() == "secret" => Answer::Authenticated(user),
             Question::Authenticate { .. } => refuse("535 5.7.8 no"),
             Question::Verifier { user } if user == "throttled" => refuse("454 4.7.0 later"),
@@ -184,6 +186,7 @@ fn commands_in_and_out_of_order() {
         ("MAIL FROM:<>\r\nRCPT TO:<nobody@d.example>\r\nDATA\r\n", "250 2.1.0, 550 5.1.1, 554 5.5.1"),
         ("MAIL FROM:<>\r\nRCPT TO:<down@d.example>\r\nNOOP\r\n", "250 2.1.0, 421 4.3.2"),
         ("MAIL FROM:<> SIZE=61\r\nMAIL FROM:<> SIZE=60\r\n", "552 5.3.4, 250 2.1.0"),
+        ("MAIL FROM:<> SIZE=50\r\nMAIL FROM:<> SIZE=49\r\n", "452 4.3.1, 250 2.1.0"),
         ("MAIL FROM:<> BODY=BINARYMIME\r\n", "504 5.5.4"),
         ("MAIL FROM:<> X=Y\r\nMAIL FROM:<> RET=FULL RET=FULL\r\n", "555 5.5.4, 501 5.5.4"),
         ("MAIL FROM:<x>\r\n", "501 5.1.7"),
@@ -194,6 +197,18 @@ fn commands_in_and_out_of_order() {
         ("NOOP\nNOOP\r\nNOOP\r\n", "500 5.5.2, 250 2.0.0"),
         ("POST / HTTP/1.1\r\nEHLO x\r\n", "421 4.7.0"),
     ]);
+    // A TLS hello, where none is due: told at once, and no more is read. Elsewhere such an octet is part of a bad line.
+    for (hello, codes) in [
+        ("\u{16}", "421 4.7.0"),
+        ("\u{16}\u{3}\u{1}\u{2}\0NOOP\r\n", "421 4.7.0"),
+        ("NOOP\r\n\u{16}\u{3}\r\n", "250 2.0.0, 500 5.5.2"),
+    ] {
+        let mut fresh = Talk::new(settings(), LOCAL);
+        assert_eq!(fresh.codes(hello), codes, "{hello:?}");
+        assert_eq!(fresh.session.spoke_tls(), hello.starts_with('\u{16}'));
+    }
+    let mut secured = Talk::new(settings(), Peer { tls: true, ..LOCAL });
+    assert_eq!(secured.codes("\u{16}\r\n"), "500 5.5.2");
     let mut silent = Talk::new(settings(), LOCAL);
     assert_eq!(silent.codes("MAIL FROM:<>\r\nHELO x\r\nMAIL FROM:<>\r\n"), "503 5.5.1, 250, 250 2.1.0");
     let long = format!("NOOP {}\r\nNOOP\r\n", "x".repeat(5000));

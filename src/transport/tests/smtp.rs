@@ -297,3 +297,47 @@ fn the_providers_own_hosts_are_understood() {
     let ses = SmtpSettings { flavor: Some(Flavor::Ses), ..settings("127.0.0.1", "127.0.0.1:9".parse().unwrap()) };
     assert_eq!(transport(&ses).most_recipients(), 50);
 }
+
+/// RFC 6152, section 3. A signature would break: that is another provider's mail, or comes back.
+#[test]
+fn a_server_without_8bitmime_gets_seven_bits_or_nothing() {
+    let said = |content: &'static str, script: &[&'static str]| {
+        run(async {
+            let server = Server::start(&[script]).await;
+            let (transport, mut attempt) = (
+                transport(&settings("127.0.0.1", server.address)),
+                attempt_with(&["r@b.example"], content.as_bytes().into()),
+            );
+            Arc::get_mut(&mut attempt.envelope).unwrap().body = BodyKind::EightBit;
+            let outcome = transport.attempt(&attempt).await.remove(0);
+            drop(transport);
+            (outcome, server.sessions().await.remove(0))
+        })
+    };
+    const PLAIN: &str = "Subject: s\r\n\r\nf\u{fc}r = 1\r\n.\r\n";
+    let taken = &["250 ok", "250 ok", "354 go", "!content", "250 2.0.0 ok"][..];
+    let (outcome, session) =
+        said(PLAIN, &script(&[&["220 mx", ">EHLO", "250-mx", "250-SIZE", "250 PIPELINING"], GROUP, taken]));
+    assert_eq!(brief(&outcome), "delivered 250");
+    let converted = "Subject: s\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                     Content-Transfer-Encoding: quoted-printable\r\n\r\nf=C3=BCr =3D 1\r\n..\r\n";
+    assert_eq!(session.content, [converted]);
+    // The dot that was put in front of the last line is not part of the message.
+    assert_eq!(session.lines[1], format!("MAIL FROM:<s@a.example> SIZE={}", converted.len() - 1));
+
+    let offered = &["220 mx", ">EHLO", "250-mx", "250-8BITMIME", "250 PIPELINING"];
+    let (outcome, session) = said(PLAIN, &script(&[offered, GROUP, taken]));
+    assert_eq!(brief(&outcome), "delivered 250");
+    assert_eq!(session.content, [PLAIN.replace("\r\n.\r\n", "\r\n..\r\n")]);
+    assert_eq!(session.lines[1], "MAIL FROM:<s@a.example> BODY=8BITMIME");
+
+    const SIGNED: &str = "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\u{fc}\r\n--b--\r\n";
+    let (outcome, session) = said(SIGNED, &script(&[OPEN]));
+    assert_eq!(brief(&outcome), "unsupported");
+    assert_eq!(
+        outcome.diagnosis().to_string(),
+        "5.6.3 the server does not offer 8BITMIME, and the content cannot be converted: a part that is signed \
+         (multipart/signed) must not be altered (127.0.0.1)"
+    );
+    assert_eq!(session.lines, ["EHLO relay.example"]);
+}

@@ -16,6 +16,8 @@ pub enum Mode {
     Refuse,
     /// Reads the request, keeps the message, and never answers.
     Hang,
+    /// Takes requests with this key; to others 401.
+    Key(&'static str),
     /// Answers with this status, these header lines and this body.
     Answer(u16, &'static str, &'static str),
 }
@@ -133,7 +135,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             let mut state = state.lock().unwrap();
             state.requests += 1;
             match (state.mode, mark) {
-                (Mode::Take, mark) => {
+                (Mode::Key(key), _) if memchr::memmem::find(&request, key.as_bytes()).is_none() => {
+                    "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n".to_owned()
+                }
+                (Mode::Take | Mode::Key(_), mark) => {
                     if let Some(mark) = mark {
                         *state.taken.entry(mark).or_default() += 1;
                     }

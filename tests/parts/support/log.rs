@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::{BOUND, until};
+
 #[derive(Debug, Clone)]
 pub struct Line(Value);
 
@@ -69,6 +71,26 @@ impl Log {
 
     pub fn attempts(&self) -> Vec<Line> {
         self.lines().into_iter().filter(Line::is_attempt).collect()
+    }
+
+    /// All lines, once one of them is as wanted: the relay writes its log in a thread of its own, a moment after the event.
+    pub fn once(&self, what: &str, wanted: impl Fn(&Line) -> bool) -> Vec<Line> {
+        until(&format!("the log tells {what}"), BOUND, || {
+            let lines = self.lines();
+            lines.iter().any(&wanted).then_some(lines)
+        })
+    }
+
+    /// The same for a piece of its text.
+    pub fn once_it_says(&self, text: &str) -> String {
+        until(&format!("the log says '{text}'"), BOUND, || Some(self.raw()).filter(|raw| raw.contains(text)))
+    }
+
+    /// The attempts, once there are so many.
+    pub fn attempts_once(&self, count: usize) -> Vec<Line> {
+        until(&format!("the log tells {count} attempts"), BOUND, || {
+            Some(self.attempts()).filter(|attempts| attempts.len() >= count)
+        })
     }
 
     pub fn accepted(&self) -> Vec<Line> {

@@ -161,6 +161,11 @@ impl Relay {
         self.process.as_mut().expect("the relay runs")
     }
 
+    /// A signal by its name (`HUP`).
+    pub fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("the relay runs").signal(signal);
+    }
+
     pub fn kill_9(&mut self) {
         self.process().kill_9();
         self.process = None;

@@ -1,0 +1,230 @@
+//! The audit trail of the built relay: it tells what happened, also after kill -9, and who altered it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rand::Rng as _;
+use serde_json::Value;
+
+use crate::support::load::{Load, Stream};
+use crate::support::relay::{Relay, Setup, waypost};
+use crate::support::{alone, marked, until_true};
+
+fn trace(relay: &Relay, args: &[&str]) -> (bool, String) {
+    let out = waypost(relay.path(), &[&["trace"], args].concat());
+    let told = String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap();
+    (out.status.success(), told)
+}
+
+fn events(relay: &Relay, args: &[&str]) -> Vec<Value> {
+    let out = waypost(relay.path(), &[&["trace", "--json"], args].concat());
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {out:?}"))
+}
+
+fn words(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["event"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn each_thing_that_became_of_a_message_is_told() {
+    let mut relay = Setup::new()
+        .route("name: dropped, match: {recipient: 'drop@*'}, discard: true")
+        .route("name: kept, match: {recipient: 'keep@*'}, hold: to be looked at")
+        .route("name: all, deliver: [nowhere, out]")
+        .provider("name: nowhere, transport: smtp, host: 127.0.0.1, port: 1, tls: none")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let queued = relay.send(
+        "app@shop.example",
+        &["bob@customer.example"],
+        &marked(1, "app@shop.example", "bob@customer.example", 300),
+    );
+    relay.send(
+        "app@shop.example",
+        &["keep@customer.example"],
+        &marked(2, "app@shop.example", "keep@customer.example", 300),
+    );
+    relay.send(
+        "app@shop.example",
+        &["drop@customer.example"],
+        &marked(3, "app@shop.example", "drop@customer.example", 300),
+    );
+    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 1);
+    // The running relay is asked, and tells what was acknowledged before.
+    let running = (events(&relay, &["bob@customer.example"]), events(&relay, &["--since", "1h"]));
+    let (whole, told) = trace(&relay, &["--verify"]);
+    assert!(whole && told.contains("the trail is whole"), "{told}");
+    relay.stop(Duration::from_secs(20));
+    assert_eq!(running, (events(&relay, &["bob@customer.example"]), events(&relay, &["--since", "1h"])));
+
+    let bob = events(&relay, &["bob@customer.example"]);
+    assert_eq!(words(&bob), ["accepted", "routed", "attempt", "moved", "attempt", "delivered"], "{bob:#?}");
+    let mid = bob[0]["mid"].as_str().unwrap();
+    assert!(queued.contains(mid), "{queued}");
+    assert_eq!(events(&relay, &[mid]), bob);
+    assert_eq!(
+        (&bob[0]["listener"], &bob[0]["client"], &bob[0]["sender"]),
+        (&"apps".into(), &"127.0.0.1".into(), &"app@shop.example".into())
+    );
+    assert_eq!((&bob[2]["provider"], &bob[2]["outcome"]), (&"nowhere".into(), &"unavailable".into()));
+    assert_eq!((&bob[4]["provider"], &bob[4]["outcome"]), (&"out".into(), &"delivered".into()));
+    let id = bob[0]["message_id"].as_str().unwrap();
+    assert_eq!(events(&relay, &[&format!("<{id}>")]), bob);
+    let revision = bob[1]["revision"].as_str().unwrap();
+    assert_eq!(revision.len(), 12);
+    let log = std::fs::read_to_string(relay.log_file()).unwrap();
+    assert!(
+        log.lines().any(|line| line.contains("waypost is ready") && line.contains(revision)),
+        "the log tells the revision"
+    );
+
+    assert_eq!(words(&events(&relay, &["keep@customer.example"])), ["accepted", "routed", "held"]);
+    assert_eq!(words(&events(&relay, &["drop@customer.example"])), ["discarded"]);
+    assert_eq!(words(&events(&relay, &["--since", "1h", "--route", "kept"])), ["routed", "held"]);
+    let (found, told) = trace(&relay, &["bob@customer.example"]);
+    assert!(found && told.contains(mid) && told.contains("moved") && told.contains("round 1 delivered: "), "{told}");
+    let (found, told) = trace(&relay, &["nobody@customer.example"]);
+    assert!(!found && told.contains("the trail has nothing of nobody@customer.example"), "{told}");
+
+    let (whole, told) = trace(&relay, &["--verify"]);
+    assert!(whole && told.contains("the trail is whole"), "{told}");
+    // What the log has of the end, the trail must have.
+    let head = log.lines().rfind(|line| line.contains("the audit trail's head")).expect("the log tells the head");
+    let head = serde_json::from_str::<Value>(head).unwrap()["head"].as_str().unwrap().to_owned();
+    assert!(trace(&relay, &["--verify", "--anchor", &head]).0);
+    let other = head.replace(&head[head.len() - 4..], "0000");
+    let (whole, told) = trace(&relay, &["--verify", "--anchor", &other]);
+    assert!(!whole && told.contains("told elsewhere"), "{told}");
+}
+
+#[test]
+fn a_trail_that_is_off_is_not_there() {
+    let mut relay = Setup::new()
+        .server("audit: off")
+        .route("name: all, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    relay.send(
+        "app@shop.example",
+        &["bob@customer.example"],
+        &marked(1, "app@shop.example", "bob@customer.example", 300),
+    );
+    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 1);
+    relay.stop(Duration::from_secs(20));
+    assert!(!relay.path().join("data/audit.redb").exists());
+    let (found, told) = trace(&relay, &["bob@customer.example"]);
+    assert!(!found && told.contains("audit: off"), "{told}");
+}
+
+#[test]
+fn hashed_addresses_are_in_no_file_of_the_trail() {
+    let mut relay = Setup::new()
+        .server("audit: {addresses: hashed}")
+        .route("name: all, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    relay.send(
+        "app@shop.example",
+        &["Bob@customer.example"],
+        &marked(1, "app@shop.example", "Bob@customer.example", 300),
+    );
+    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 1);
+    relay.stop(Duration::from_secs(20));
+    let found = events(&relay, &["bob@customer.example"]);
+    assert_eq!(words(&found), ["accepted", "routed", "attempt", "delivered"]);
+    let told = serde_json::to_string(&found).unwrap().to_lowercase();
+    assert!(!told.contains("bob@") && !told.contains("app@") && told.contains("@customer.example"), "{told}");
+}
+
+/// The trail is what the journal is, and the journal is what happened.
+#[test]
+fn after_each_kill_9_the_trail_lacks_nothing_and_has_nothing_twice() {
+    let _alone = alone();
+    let mut relay = Setup::new()
+        .queue("retry: [1s], min_free: 0MB")
+        .route("name: all, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let mut rng = rand::rng();
+    let mut acknowledged = Vec::new();
+    for round in 0..6 {
+        let load = Load::start(Stream {
+            to: relay.address,
+            from: "app@shop.example".to_owned(),
+            recipient: "someone@customer.example".to_owned(),
+            rate: None,
+            sessions: 16,
+            size: 1_000,
+            first: round * 1_000_000,
+            most: None,
+        });
+        until_true("the load is taken", Duration::from_secs(30), || load.count() > 10);
+        // A random moment, also right behind a commit of the trail: not a wait for anything.
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..1500)));
+        relay.kill_9();
+        acknowledged.extend(load.stop().marks());
+        relay.restart();
+    }
+    until_true("all is delivered", Duration::from_secs(120), || {
+        let there = relay.maildir("out").marks();
+        acknowledged.iter().all(|mark| there.contains_key(mark))
+    });
+    relay.stop(Duration::from_secs(60));
+    let (whole, told) = trace(&relay, &["--verify"]);
+    assert!(whole, "{told}");
+    let mut of: HashMap<String, HashMap<String, usize>> = HashMap::new();
+    for event in events(&relay, &["--since", "1h"]) {
+        let (Some(mid), Some(word)) = (event["mid"].as_str(), event["event"].as_str()) else { continue };
+        *of.entry(mid.to_owned()).or_default().entry(word.to_owned()).or_default() += 1;
+    }
+    assert!(of.len() >= acknowledged.len(), "{} messages in the trail, {} acknowledged", of.len(), acknowledged.len());
+    for (mid, words) in of {
+        let count = |word: &str| words.get(word).copied().unwrap_or(0);
+        assert_eq!((count("accepted"), count("routed"), count("delivered")), (1, 1, 1), "{mid}: {words:?}");
+    }
+}
+
+/// Why a message went where it went, and what it waits for.
+#[test]
+fn a_message_is_explained_while_it_waits_and_when_it_is_gone() {
+    let mut relay = Setup::new()
+        .queue("retry: [1h]")
+        .route("name: kept, match: {recipient: 'keep@*'}, hold: to be looked at")
+        .route("name: far, match: {recipient: 'far@*'}, deliver: [nowhere]")
+        .route("name: all, deliver: [out]")
+        .provider("name: nowhere, transport: smtp, host: 127.0.0.1, port: 1, tls: none")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let sent = |name: &str| {
+        let to = format!("{name}@customer.example");
+        let queued = relay.send("app@shop.example", &[&to], &marked(1, "app@shop.example", &to, 300));
+        queued.split_whitespace().last().unwrap().trim_end_matches('.').to_owned()
+    };
+    let explain = |mid: &str, args: &[&str]| {
+        let out = waypost(relay.path(), &[&["explain", mid], args].concat());
+        (out.status.success(), String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap())
+    };
+    let (kept, far, gone) = (sent("keep"), sent("far"), sent("bob"));
+    let told = |mid: &str, word: &str| {
+        until_true("it is explained", Duration::from_secs(20), || explain(mid, &[]).1.contains(word));
+        explain(mid, &[]).1
+    };
+    let text = told(&kept, "a person must release it");
+    assert!(text.contains("it is held: to be looked at") && text.contains("takes route 'kept'"), "{text}");
+    let text = told(&far, "it is tried again at");
+    assert!(
+        text.contains("last said: 4.4.1") && text.contains("earlier routes\n    'kept'") && text.contains("routed"),
+        "{text}"
+    );
+    let text = told(&gone, "it is not queued any more");
+    assert!(text.contains("delivered to <bob@customer.example>"), "{text}");
+    let object: Value = serde_json::from_str(&explain(&far, &["--json"]).1).unwrap();
+    assert_eq!(
+        (&object["queued"], &object["waits"][0]["state"], &object["waits"][0]["rounds"]),
+        (&true.into(), &"retry".into(), &1.into())
+    );
+    assert_eq!(object["routed"][0]["revision"], object["revision"]);
+    let (known, text) = explain("01ARZ3NDEKTSV4RRFFQ69G5FAV", &[]);
+    assert!(!known && text.contains("neither the queue nor the audit trail knows"), "{text}");
+    relay.stop(Duration::from_secs(20));
+}
