@@ -7,7 +7,15 @@ use crate::support::relay::{Relay, Setup};
 use crate::support::sink::Sink;
 use crate::support::{BOUND, marked, until, until_true};
 
-const PAGES: [&str; 6] = ["/", "/?hours=6&by=provider", "/?hours=1", "/providers", "/routes", "/queue"];
+const PAGES: [&str; 7] = [
+    "/",
+    "/?hours=6&by=provider",
+    "/?hours=1",
+    "/providers",
+    "/routes",
+    "/queue",
+    "/trail?wanted=b%40customer.example",
+];
 
 /// A relay that holds what one sender sends, and whose only way out is deaf.
 fn holding() -> Relay {
@@ -180,6 +188,8 @@ fn text_from_outside_stays_text() {
         format!("/routes?from={query}&to={query}"),
         format!("/routes?to=a%40b.example&user={query}&header={query}:{query}"),
         format!("/message/{query}"),
+        format!("/trail?wanted={query}"),
+        "/trail?wanted=customer.example".to_owned(),
         format!("/sign-in?next={query}"),
     ] {
         let body = browser.get(&path).body;
@@ -269,14 +279,22 @@ fn queued_mail_is_held_released_moved_and_deleted_after_a_count() {
             .any(|line| line.contains("\"act\":\"delete\"") && line.contains("alice") && line.contains("a test"))
     });
 
-    let refused = browser.submit("/queue/act", &[("act", "move"), ("mid", &mids[1]), ("to_provider", "outbox")]);
-    assert_eq!(refused.header("location"), format!("/message/{}", mids[1]));
-    let told = browser.get(&format!("/message/{}", mids[1])).body;
-    assert!(told.contains("1 message refused, the first because"), "what its route holds is released first: {told}");
-    assert_eq!(browser.submit("/queue/act", &[("act", "release"), ("mid", &mids[1])]).status, 303);
     let moved = browser.submit("/queue/act", &[("act", "move"), ("mid", &mids[1]), ("to_provider", "outbox")]);
     assert_eq!(moved.header("location"), format!("/message/{}", mids[1]));
+    let told = browser.get(&format!("/message/{}", mids[1])).body;
+    for words in ["1 message moved.", "provider outbox", "looked at by people"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(browser.submit("/queue/act", &[("act", "release"), ("mid", &mids[1])]).status, 303);
     relay.maildir("data/outbox").wait_for(1);
+    // What has left the queue is known by the trail.
+    until_true("its page tells what became of it", BOUND, || {
+        let body = browser.get(&format!("/message/{}", mids[1])).body;
+        ["Nothing of it is queued", "operator", "release", "alice", "delivered"].iter().all(|word| body.contains(word))
+    });
+    let traced = browser.get("/trail?wanted=b%40customer.example").body;
+    assert!(mids.iter().all(|mid| traced.contains(mid.as_str())), "{traced}");
+    assert!(browser.get("/trail?wanted=x%40y.example").body.contains("The trail has nothing of"));
 
     let wrong = browser.submit("/queue/act", &[("act", "move"), ("mid", &mids[2]), ("to_provider", "outbux")]);
     assert!(

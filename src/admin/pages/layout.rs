@@ -20,13 +20,15 @@ pub enum Place {
     Providers,
     Routes,
     Queue,
+    Trail,
 }
 
-const PLACES: [(Place, &str, &str); 4] = [
+const PLACES: [(Place, &str, &str); 5] = [
     (Place::Overview, "/", "Overview"),
     (Place::Providers, "/providers", "Providers"),
     (Place::Routes, "/routes", "Routes"),
     (Place::Queue, "/queue", "Queue"),
+    (Place::Trail, "/trail", "Trail"),
 ];
 
 /// Somebody who looks at a page.

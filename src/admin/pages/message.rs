@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use super::acts;
 use super::layout::{Place, Trouble, View};
 use super::queue::state_badge;
-use super::show::{moment_and_span, path, plural, size};
-use crate::admin::Shared;
-use crate::delivery::operate::{LegShown, Message, RecipientShown};
+use super::show::{Tone, badge, moment_and_span, path, plural, size};
+use super::trail;
+use crate::admin::{Fault, Shared};
+use crate::delivery::operate::{LegShown, Message, OperateError, RecipientShown};
 use crate::mail::Timestamp;
 
 /// Recipients of one part that are named.
@@ -21,27 +22,54 @@ pub fn routes() -> Router<Shared> {
 }
 
 async fn page(State(deps): State<Shared>, Path(mid): Path<String>, view: View) -> Result<Markup, Trouble> {
-    let message = deps.operator.show(&mid).await?;
+    let queued = match deps.operator.show(&mid).await {
+        Ok(message) => Ok(message),
+        Err(error @ OperateError::NoMessage(_)) => Err(error),
+        Err(error) => return Err(error.into()),
+    };
+    let events = trail::of_message(&deps, &mid).await?.unwrap_or_default();
+    if let (Err(error), true) = (&queued, events.is_empty()) {
+        return Err(Fault::not_found(error.to_string()).into());
+    }
     let now = deps.clock.wall();
     Ok(view.page(
         Place::Queue,
         &format!("Message {mid}"),
         &html! {
-            h1 { "Message " code.break { (message.mid) } }
-            (acts::choice_of_one(&view, &message.mid))
-            section aria-labelledby="envelope" {
-                h2 #envelope { "Envelope" }
-                (envelope(&message, now))
+            h1 { "Message " code.break { (mid) } }
+            @match &queued {
+                Ok(message) => {
+                    (acts::choice_of_one(&view, &message.mid))
+                    section aria-labelledby="envelope" {
+                        h2 #envelope { "Envelope" }
+                        (envelope(message, now))
+                    }
+                }
+                Err(_) => {
+                    p { (badge(Tone::Calm, "done")) " Nothing of it is queued any more." }
+                }
             }
-            section #legs data-live aria-labelledby="waits" {
-                h2 #waits { "What waits, and for what" }
-                @for leg in &message.legs { (part(leg, now)) }
+            div #legs data-live {
+                @if let Ok(message) = &queued {
+                    section aria-labelledby="waits" {
+                        h2 #waits { "What waits, and for what" }
+                        @for leg in &message.legs { (part(leg, now)) }
+                    }
+                }
+                @if !events.is_empty() {
+                    section aria-labelledby="trail" {
+                        h2 #trail { "What became of it" }
+                        div.card { (trail::timeline(&events)) }
+                    }
+                }
             }
-            section aria-labelledby="header" {
-                h2 #header { "Header" }
-                @match &message.header {
-                    Some(header) => pre.header tabindex="0" { (header.trim_end()) },
-                    None => p.notice.bad { "The header cannot be read from the queue." },
+            @if let Ok(message) = &queued {
+                section aria-labelledby="header" {
+                    h2 #header { "Header" }
+                    @match &message.header {
+                        Some(header) => pre.header tabindex="0" { (header.trim_end()) },
+                        None => p.notice.bad { "The header cannot be read from the queue." },
+                    }
                 }
             }
         },
@@ -56,7 +84,7 @@ fn envelope(message: &Message, now: Timestamp) -> Markup {
         dl.facts.card {
             dt { "From" } dd { (path(from.as_deref())) }
             dt { "Accepted" } dd { (moment_and_span(*accepted, now)) }
-            dt { "Size" } dd { (size(*octets)) span.muted { " (" (plural(*octets, "octet")) ")" } ", " (body) @if *smtputf8 { ", SMTPUTF8" } }
+            dt { "Size" } dd { (size(*octets)) @if *octets >= 1024 { span.muted { " (" (plural(*octets, "octet")) ")" } } ", " (body) @if *smtputf8 { ", SMTPUTF8" } }
             dt { "Came by" }
             dd {
                 "listener " (listener)

@@ -20,6 +20,7 @@ mod queue;
 mod routes;
 mod session;
 mod show;
+mod trail;
 
 use std::sync::Arc;
 
@@ -77,6 +78,7 @@ impl Pages {
             queue::routes(),
             acts::routes(),
             message::routes(),
+            trail::routes(),
         ];
         let closed = closed.into_iter().fold(Router::new(), Router::merge);
         Router::new()

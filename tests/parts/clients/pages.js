@@ -53,7 +53,7 @@ async function looksRight(page, width) {
     const page = await watched(browser, { colorScheme });
     await signIn(page, "/queue");
     const message = await page.locator("tbody th a").first().getAttribute("href");
-    for (const path of ["/", "/?hours=6&by=provider", "/providers", "/routes?from=a@held.example&to=b@c.example", "/queue", message]) {
+    for (const path of ["/", "/?hours=6&by=provider", "/providers", "/routes?from=a@held.example&to=b@c.example", "/queue", message, "/trail?wanted=d@customer.example"]) {
       await page.goto(base + path);
       for (const width of [1280, 390]) await looksRight(page, width);
     }
