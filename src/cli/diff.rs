@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (old, old_tests) = load(&args.old)?;
     let (new, new_tests) = load(&args.new)?;
     let changes = config::changes(&old, &new);
-    let tables = [&old, &new].map(|config| Table::of(config));
+    let tables = [&old, &new].map(Table::of);
     let mut comparer = Comparer::new(&tables[0], &tables[1]);
     for probe in probes(&[(&old, &old_tests), (&new, &new_tests)]) {
         comparer.ask(&probe.facts(), 1);

@@ -60,3 +60,31 @@ pub struct MailLimits {
     pub messages: Option<Limit>,
     pub recipients: Option<Limit>,
 }
+
+/// What logins may cost, and how guessing is slowed down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Passwords that are checked at one time in the whole process; `None`: half of the CPUs.
+    pub checks: Option<usize>,
+    /// Before the reply to a failed login; grows with the address' failures.
+    pub delay: Duration,
+    /// So many failures of an address (IPv6: of its /64), or of a user, `within` a span: no more logins for `refuse_for`.
+    pub address_failures: u32,
+    pub user_failures: u32,
+    pub within: Duration,
+    pub refuse_for: Duration,
+}
+
+impl Default for LoginLimits {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Self {
+            checks: None,
+            delay: Duration::from_secs(1),
+            address_failures: 20,
+            user_failures: 20,
+            within: minutes(10),
+            refuse_for: minutes(10),
+        }
+    }
+}

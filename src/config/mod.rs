@@ -5,6 +5,7 @@
 //! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
 mod admin;
+mod audit;
 mod check;
 mod clients;
 mod diff;
@@ -23,7 +24,8 @@ mod unit;
 mod verifier;
 
 pub use admin::Admin;
-pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
+pub use audit::{Audit, AuditAddresses};
+pub use clients::{ClientLimits, ClientTimeouts, LoginLimits, MailLimits};
 pub use diff::{Change, ChangeJson, Kind as ChangeKind, What as ChangeWhat, changes};
 pub use load::{Loaded, load};
 pub use model::*;

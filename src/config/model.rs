@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, Admin, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier};
+use super::{
+    AddressPattern, Admin, Audit, ClientLimits, DomainPattern, Glob, LoginLimits, MailLimits, Rate, Secret, Size,
+    Verifier,
+};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -176,34 +179,6 @@ pub enum Lookup {
     Search { base: String, filter: String, bind: Option<(String, Secret)> },
 }
 
-/// What logins may cost, and how guessing is slowed down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LoginLimits {
-    /// Passwords that are checked at one time in the whole process; `None`: half of the CPUs.
-    pub checks: Option<usize>,
-    /// Before the reply to a failed login; grows with the address' failures.
-    pub delay: Duration,
-    /// So many failures of an address (IPv6: of its /64), or of a user, `within` a span: no more logins for `refuse_for`.
-    pub address_failures: u32,
-    pub user_failures: u32,
-    pub within: Duration,
-    pub refuse_for: Duration,
-}
-
-impl Default for LoginLimits {
-    fn default() -> Self {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self {
-            checks: None,
-            delay: Duration::from_secs(1),
-            address_failures: 20,
-            user_failures: 20,
-            within: minutes(10),
-            refuse_for: minutes(10),
-        }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueSettings {
     pub path: PathBuf,
@@ -217,22 +192,6 @@ pub struct QueueSettings {
     pub max_messages: u64,
     /// With so much content queued, new mail gets 452; `None`: the disk is the bound.
     pub max_size: Option<Size>,
-}
-
-/// The audit trail.
-#[derive(Debug, Clone)]
-pub struct Audit {
-    pub path: PathBuf,
-    pub keep: Duration,
-    pub max_size: Size,
-    pub addresses: AuditAddresses,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditAddresses {
-    Clear,
-    /// With a key that lies beside the trail.
-    Hashed,
 }
 
 /// The folder whose files are sent.

@@ -179,6 +179,15 @@ fn the_diff_tells_and_changes_nothing() {
     assert_eq!(texts(&again["changes"]).len(), 4, "it is not in force");
     assert_eq!(reloaded(&relay).len(), 4);
     assert_eq!(reload(&relay, &["--diff"]).1["changes"], Value::Array(Vec::new()));
+    // What was only looked at is no act.
+    let acts = until("the act is in the log", BOUND, || {
+        let acts = relay.log().lines().into_iter().filter(|line| line.message() == "an operator acted");
+        Some(acts.collect::<Vec<_>>()).filter(|acts| !acts.is_empty())
+    });
+    assert!(acts.len() == 1 && acts[0].is("act", "reload") && acts[0].is("detail", "in force, changes: 4"), "{acts:?}");
+    let trail = waypost(relay.path(), &["trace", "--config", ".", "--since", "1h"]).stdout;
+    let trail = String::from_utf8(trail).unwrap();
+    assert!(trail.contains("in force, changes: 4"), "{trail}");
 }
 
 fn hears(port: u16) -> Option<Client> {

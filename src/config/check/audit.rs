@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::Files;
 use crate::config::Size;
 use crate::config::fault::Fault;
-use crate::config::model::{Audit, AuditAddresses, QueueSettings};
+use crate::config::model::QueueSettings;
 use crate::config::raw::RawAudit;
 use crate::config::read::{Cx, Record};
+use crate::config::{Audit, AuditAddresses};
 
 const USUAL_KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
 const USUAL_SIZE: Size = Size(5 << 30);

@@ -9,13 +9,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{Files, Names, admin, audit, clients, pickup, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, LoginLimits, Pickup,
-    QueueSettings, Server, ServerCertificate, TlsFiles,
+    Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings,
+    Server, ServerCertificate, TlsFiles,
 };
 use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, Reloading, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{ClientLimits, MailLimits, Size};
+use crate::config::{ClientLimits, LoginLimits, MailLimits, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -79,6 +79,7 @@ fn each_change_in_its_words() {
             "relay.example\nqueue: {retry: [1m, 2m], path: q/q.redb}\n",
             &[
                 "relay: queue.path data/queue.redb → q/q.redb (needs a restart)",
+                "relay: audit.path data/audit.redb → q/audit.redb (needs a restart)",
                 "relay: queue.retry 1m 5m 15m 1h → 1m 2m",
                 "relay: pickup.path data/pickup → q/pickup",
                 "relay: pickup.badmail data/badmail → q/badmail",
@@ -91,10 +92,22 @@ fn each_change_in_its_words() {
                 "relay: pickup.path no longer set, was data/pickup",
                 "relay: pickup.badmail no longer set, was data/badmail",
                 "relay: pickup.max_message_size no longer set, was 35MiB",
+                "relay: pickup.check_from_header no longer set, was false",
                 "relay: admin.address no longer set, was 127.0.0.1:8025 (needs a restart)",
                 "relay: reload watch → manual",
                 "relay: pickup none, was not set",
                 "relay: admin off, was not set (needs a restart)",
+            ],
+        ),
+        (
+            "relay.example\n",
+            "relay.example\naudit: {keep: 30d, addresses: hashed}\npickup: {senders: [\"*@a.example\"], rate: 5/s}\n",
+            &[
+                "relay: audit.keep 90d → 30d (needs a restart)",
+                "relay: audit.addresses clear → hashed (needs a restart)",
+                "relay: pickup.senders *@a.example, was not set",
+                "relay: pickup.rate 5/s, was not set",
+                "relay: pickup.burst 5, was not set",
             ],
         ),
         (
