@@ -15,7 +15,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, explain, health, metrics, pages, providers, queue, reload, status, trace};
+use super::pages::Pages;
+use super::{ErrorBody, Fault, Gate, Shared, explain, health, metrics, providers, queue, reload, status, trace};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -57,13 +58,13 @@ fn for_operators() -> Router<Shared> {
     all.merge(providers::routes()).merge(queue::routes()).merge(trace::routes()).merge(explain::routes())
 }
 
-pub(super) fn router(deps: Shared, gate: Arc<Gate>, door: &Arc<pages::Door>) -> Router {
+pub(super) fn router(deps: Shared, gate: Arc<Gate>, pages: &Pages) -> Router {
     let operators = for_operators().route_layer(from_fn_with_state(gate.clone(), operators_only));
     Router::new()
         .nest("/api/v1", operators)
         .merge(health::routes())
         .merge(metrics::routes(&gate))
-        .merge(pages::routes(door))
+        .merge(pages.routes())
         .fallback(|| async { Fault::not_found("there is nothing here; /api/v1/openapi.json says what there is") })
         .method_not_allowed_fallback(|| async {
             let text = "this is asked for in another way; /api/v1/openapi.json says how";

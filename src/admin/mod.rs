@@ -15,6 +15,7 @@ mod fault;
 mod files;
 mod gate;
 mod health;
+mod history;
 mod metrics;
 mod pages;
 mod providers;
@@ -198,13 +199,14 @@ impl Bound {
             info!(%address, tls = self.tls.is_some(), "the admin server listens");
         }
         let port = self.address().map_or(0, |address| address.port());
-        let door = Arc::new(pages::Door::new(self.gate.clone(), deps.clock.clone(), self.tls.is_some(), port));
+        let pages = pages::Pages::new(self.gate.clone(), deps.clock.clone(), self.tls.is_some(), port);
+        let connections = TaskTracker::new();
+        connections.spawn(pages.past().follow(deps.clone(), token.clone()));
         let server = Server {
-            router: api::router(deps, self.gate, &door),
+            router: api::router(deps, self.gate, &pages),
             tls: self.tls.map(TlsAcceptor::from),
             seats: Arc::new(Semaphore::new(CONNECTIONS)),
         };
-        let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
                 biased;

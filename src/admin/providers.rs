@@ -88,14 +88,23 @@ async fn resume(
     Path(name): Path<String>,
     Body(body): Body<OrderBody>,
 ) -> Result<Json<OrderStatus>, Fault> {
+    end(&deps, &operator, &name, body).await
+}
+
+pub(super) async fn end(
+    deps: &Shared,
+    operator: &Operator,
+    name: &str,
+    body: OrderBody,
+) -> Result<Json<OrderStatus>, Fault> {
     let reason = reason(body.reason)?;
-    let order = deps.control.resume(ProviderName::new(&name)).await?;
+    let order = deps.control.resume(ProviderName::new(name)).await?;
     let detail = format!("ended a {} of {}", order.kind.name(), order.by);
-    acts::record(&deps, &operator, Act { what: "provider resume", on: &name, reason: &reason, detail: &detail }).await;
+    acts::record(deps, operator, Act { what: "provider resume", on: name, reason: &reason, detail: &detail }).await;
     Ok(Json(OrderStatus::from(&order)))
 }
 
-async fn order(
+pub(super) async fn order(
     deps: &Shared,
     operator: &Operator,
     name: &str,

@@ -2,11 +2,12 @@
 //! there to queued mail.
 
 use crate::support::browser::Browser;
+use crate::support::process::{output, tool};
 use crate::support::relay::{Relay, Setup};
 use crate::support::sink::Sink;
 use crate::support::{BOUND, marked, until, until_true};
 
-const PAGES: [&str; 2] = ["/routes", "/queue"];
+const PAGES: [&str; 6] = ["/", "/?hours=6&by=provider", "/?hours=1", "/providers", "/routes", "/queue"];
 
 /// A relay that holds what one sender sends, and whose only way out is deaf.
 fn holding() -> Relay {
@@ -291,4 +292,80 @@ fn queued_mail_is_held_released_moved_and_deleted_after_a_count() {
     let all = browser.submit("/queue/act", &[("act", "delete"), ("scope", "all"), ("route", "held")]);
     assert_eq!(all.header("location"), "/queue?route=held");
     assert_eq!(depth(&mut browser), "0 messages");
+}
+
+#[test]
+fn an_outage_is_told_and_a_provider_is_taken_out_by_hand() {
+    let second = Sink::start();
+    let relay = Setup::new()
+        .route("name: all, deliver: [first, second]")
+        .provider("name: first, transport: smtp, host: 127.0.0.1, port: 1, tls: none, breaker: {failures: 1, probe_after: 1h}")
+        .provider(&format!("name: second, transport: smtp, {}", second.as_host()))
+        .start();
+    let mut browser = Browser::signed_in(&relay);
+    assert!(browser.get("/").body.contains("All 2 providers take mail"));
+    relay.send("a@shop.example", &["b@customer.example"], &marked(1, "a@shop.example", "b@customer.example", 300));
+    second.wait_for(1);
+    until_true("the overview tells what is out, why, and where its mail goes", BOUND, || {
+        let body = browser.get("/").body;
+        [
+            "first is out",
+            "Connection refused",
+            "Next probe",
+            "<strong>all</strong>: goes by <span class=\"member\">second",
+        ]
+        .iter()
+        .all(|words| body.contains(words))
+    });
+    until_true("the charts have the message", BOUND, || {
+        browser.get("/").body.contains("Delivered, each minute: 1 altogether")
+    });
+
+    let paused = browser.submit("/providers/second/pause", &[("for", "20m"), ("reason", "they move <house>")]);
+    assert_eq!((paused.status, paused.header("location")), (303, "/providers#p-second"));
+    let body = browser.get("/providers").body;
+    assert!(body.contains("second is paused.") && body.contains("pause by alice: they move &lt;house&gt;"), "{body}");
+    assert!(browser.get("/").body.contains("2 providers of 2 in trouble"));
+    let resumed = browser.submit("/providers/second/resume", &[]);
+    assert_eq!(resumed.status, 303);
+    assert!(browser.get("/providers").body.contains("second is in use again."));
+    for (path, fields, says) in [
+        ("/providers/second/resume", vec![], "neither paused nor in a drill"),
+        ("/providers/second/pause", vec![("for", "soon")], "soon"),
+        ("/providers/nobody/drill", vec![("for", "1h")], "there is no provider"),
+    ] {
+        assert_eq!(browser.submit(path, &fields).status, 303, "{path}");
+        let body = browser.get("/providers").body;
+        assert!(body.contains("notice bad") && body.contains(says), "{path}: {body}");
+    }
+    assert_eq!(browser.submit("/providers/second/burn", &[]).status, 404);
+    assert_eq!(browser.post("/providers/second/pause", &[("for", "1h")]).status, 403);
+}
+
+#[test]
+#[ignore = "needs chromium and playwright-core"]
+fn a_real_browser_opens_every_page_and_does_an_act() {
+    let sink = Sink::start();
+    let relay = Setup::new()
+        .queue("retry: [1h]")
+        .route("name: held, match: {sender_domain: held.example}, hold: looked at by people")
+        .route("name: all, deliver: [first, second]")
+        .provider("name: first, transport: smtp, host: 127.0.0.1, port: 1, tls: none, breaker: {failures: 1, probe_after: 1h}")
+        .provider(&format!("name: second, transport: smtp, {}", sink.as_host()))
+        .start();
+    let senders = ["a@held.example", "b@held.example", "\"<svg/onload=alert(1)>\"@held.example", "c@shop.example"];
+    for (n, from) in senders.iter().enumerate() {
+        relay.send(from, &["d@customer.example"], &marked(n as u64, from, "d@customer.example", 300));
+    }
+    sink.wait_for(1);
+    let mut browser = Browser::signed_in(&relay);
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut node = std::process::Command::new(tool("node"));
+    node.env("NODE_PATH", here.join(".tools/playwright/node_modules")).arg(here.join("tests/parts/clients/pages.js"));
+    node.arg(format!("http://{}", browser.address)).arg(browser.token()).arg(tool("chromium"));
+    println!("{}", output(&mut node));
+    assert_eq!(depth(&mut browser), "2 messages", "the browser has deleted one of three");
+    until_true("it is in the log who did it", BOUND, || {
+        relay.log().raw().lines().any(|line| line.contains("\"act\":\"delete\"") && line.contains("eyes"))
+    });
 }

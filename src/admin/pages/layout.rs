@@ -16,11 +16,18 @@ use crate::admin::Fault;
 /// The places of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    Overview,
+    Providers,
     Routes,
     Queue,
 }
 
-const PLACES: [(Place, &str, &str); 2] = [(Place::Routes, "/routes", "Routes"), (Place::Queue, "/queue", "Queue")];
+const PLACES: [(Place, &str, &str); 4] = [
+    (Place::Overview, "/", "Overview"),
+    (Place::Providers, "/providers", "Providers"),
+    (Place::Routes, "/routes", "Routes"),
+    (Place::Queue, "/queue", "Queue"),
+];
 
 /// Somebody who looks at a page.
 #[derive(Debug, Clone)]

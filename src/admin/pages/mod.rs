@@ -8,10 +8,14 @@
 
 mod acts;
 mod assets;
+mod chart;
 mod door;
 mod fields;
 mod layout;
 mod message;
+mod overview;
+mod past;
+mod providers;
 mod queue;
 mod routes;
 mod session;
@@ -19,7 +23,6 @@ mod show;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -27,11 +30,12 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::{Extension, Router};
 
-pub use door::Door;
-
-use super::Shared;
+use super::{Gate, Shared};
+use crate::os::Clock;
+use door::Door;
+use past::Past;
 
 /// Everything from this server alone, nothing inline, no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -47,20 +51,41 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// All pages.
-pub fn routes(door: &Arc<Door>) -> Router<Shared> {
-    let home = Router::new().route("/", get(|| async { door::see_other("/queue") }));
-    let closed = home
-        .merge(door::closed())
-        .merge(routes::routes())
-        .merge(queue::routes())
-        .merge(acts::routes())
-        .merge(message::routes());
-    Router::new()
-        .merge(closed.route_layer(from_fn_with_state(door.clone(), door::signed_in_only)))
-        .merge(door::open(door))
-        .merge(assets::routes())
-        .layer(from_fn(headers))
+/// All pages, and what they remember.
+#[derive(Debug)]
+pub struct Pages {
+    door: Arc<Door>,
+    past: Past,
+}
+
+impl Pages {
+    /// `secure`: under TLS. `port`: where the server listens.
+    pub fn new(gate: Arc<Gate>, clock: Clock, secure: bool, port: u16) -> Self {
+        Self { door: Arc::new(Door::new(gate, clock, secure, port)), past: Past::default() }
+    }
+
+    pub fn past(&self) -> Past {
+        self.past.clone()
+    }
+
+    pub fn routes(&self) -> Router<Shared> {
+        let closed = [
+            door::closed(),
+            overview::routes(),
+            providers::routes(),
+            routes::routes(),
+            queue::routes(),
+            acts::routes(),
+            message::routes(),
+        ];
+        let closed = closed.into_iter().fold(Router::new(), Router::merge);
+        Router::new()
+            .merge(closed.route_layer(from_fn_with_state(self.door.clone(), door::signed_in_only)))
+            .merge(door::open(&self.door))
+            .merge(assets::routes())
+            .layer(Extension(self.past.clone()))
+            .layer(from_fn(headers))
+    }
 }
 
 async fn headers(request: Request, next: Next) -> Response {
