@@ -201,7 +201,6 @@ async fn serve(
 
     let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let stop_admin = CancellationToken::new();
-    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps.clone(), stop_admin.clone())));
     let sessions = TaskTracker::new();
     let mut pickup = server.pickup.clone().map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
@@ -209,9 +208,11 @@ async fn serve(
     }
     let (pulse, meter) = (scheduler.pulse(), scheduler.meter());
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
-    let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps };
+    let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps.clone() };
     let mut live = live::Live::new(parts, sessions.clone(), stop_doors.clone());
     live.open(bound, pickup);
+    // Once the doors are open: it says at its first word whether they are.
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
     let living = tokio::spawn(live.run(reload_requests, asked, stop_doors.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
     os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);

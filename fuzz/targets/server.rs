@@ -300,13 +300,16 @@ impl Model {
 fn octet_by_octet(head: &[u8; HEAD], wire: &[u8]) -> Vec<Seen> {
     let (mut driver, mut events) = (Driver::new(head), Wheel::new(&head[9..12]));
     let mut model = Model { mode: Mode::Command, line: Vec::new(), skipping: false };
+    let mut spoken = false;
     for flight in flights(wire) {
         for octet in flight {
             if driver.drop_flight || driver.session.is_closed() {
                 break;
             }
             let before = driver.replies;
-            let due = model.takes(*octet);
+            // A handshake of TLS (RFC 8446, 5.1) where none is due is answered at its first octet.
+            let hello = !std::mem::replace(&mut spoken, true) && *octet == 22 && !driver.tls;
+            let due = hello || model.takes(*octet);
             driver.say(&[*octet]);
             // Where it ends, there is a farewell.
             let farewell = driver.replies == before + 2 && due && driver.session.is_closed();

@@ -27,11 +27,14 @@ impl Files {
         Self { token: queue.with_file_name("admin.token"), address: queue.with_file_name("admin.address") }
     }
 
-    /// A fresh token, written for the relay's user alone.
-    pub fn make_token(&self) -> io::Result<Secret> {
-        let token = BASE64.encode(rand::random::<[u8; TOKEN]>());
-        write(&self.token, &format!("{token}\n"))?;
-        Ok(Secret::new(token))
+    /// A fresh token.
+    pub fn make_token() -> Secret {
+        Secret::new(BASE64.encode(rand::random::<[u8; TOKEN]>()))
+    }
+
+    /// For the relay's user alone.
+    pub fn write_token(&self, token: &Secret) -> io::Result<()> {
+        write(&self.token, &format!("{}\n", token.expose()))
     }
 
     pub fn write_address(&self, address: SocketAddr) -> io::Result<()> {
@@ -69,8 +72,9 @@ mod tests {
     fn each_start_has_a_token_of_its_own_that_only_the_owner_reads() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::beside(&folder.path().join("queue.redb"));
-        let first = files.make_token().unwrap();
-        let second = files.make_token().unwrap();
+        let (first, second) = (Files::make_token(), Files::make_token());
+        files.write_token(&first).unwrap();
+        files.write_token(&second).unwrap();
         assert_ne!(first, second);
         assert_eq!(fs::read_to_string(folder.path().join("admin.token")).unwrap().trim_end(), second.expose());
         #[cfg(unix)]

@@ -26,7 +26,7 @@ mod trace;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,10 +43,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::audit::Trail;
-use crate::config::{Admin, Listener, ListenerTls, Secret};
+use crate::config::{Admin, Listener, ListenerTls};
 use crate::delivery;
 use crate::ingress;
 use crate::mail::Timestamp;
@@ -136,8 +136,6 @@ impl Deps {
 pub enum AdminError {
     #[error("the admin server cannot listen on {address}: {error}{}", remedy(.error))]
     Socket { address: SocketAddr, error: io::Error },
-    #[error("cannot write {path}, by which verbs of this host find the admin server: {error}", path = .path.display())]
-    File { path: PathBuf, error: io::Error },
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -161,16 +159,25 @@ pub struct Bound {
 }
 
 /// Takes the port, and writes what verbs need to find it. To be called within the runtime, by whoever has the queue open.
+/// Where that cannot be written, the relay is worth starting all the same: on a full disk it is what makes room.
 pub fn bind(settings: &Admin, tls: Option<Arc<ServerConfig>>, queue: &Path) -> Result<Bound, AdminError> {
     let failed = |error| AdminError::Socket { address: settings.address, error };
     let socket = socket(settings.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     let files = Files::beside(queue);
-    let token: Secret = match &settings.token {
-        Some(token) => token.clone(),
-        None => files.make_token().map_err(|error| AdminError::File { path: files.token.clone(), error })?,
+    let not_written = |path: &Path, error: io::Error| {
+        let path = path.display();
+        error!(%path, %error, "verbs will not find the admin server: this cannot be written");
     };
-    files.write_address(address).map_err(|error| AdminError::File { path: files.address.clone(), error })?;
+    let token = match &settings.token {
+        Some(token) => token.clone(),
+        None => {
+            let token = Files::make_token();
+            files.write_token(&token).unwrap_or_else(|error| not_written(&files.token, error));
+            token
+        }
+    };
+    files.write_address(address).unwrap_or_else(|error| not_written(&files.address, error));
     Ok(Bound { socket, gate: Arc::new(Gate::new(token, settings.is_loopback())), tls, files })
 }
 

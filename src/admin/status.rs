@@ -12,7 +12,7 @@ use utoipa::{OpenApi, ToSchema};
 use super::{ErrorBody, Fault, Reload, Shared};
 use crate::delivery::{self, OUTCOMES, ProviderSnapshot, ProviderState, RouteSnapshot, Snapshot};
 use crate::mail::Timestamp;
-use crate::queue::RouteDepth;
+use crate::queue::{Depth, RouteDepth};
 
 #[derive(OpenApi)]
 #[openapi(paths(status))]
@@ -45,6 +45,8 @@ pub struct Status {
 
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QueueStatus {
+    /// Why it cannot be read at this moment; then what waits by route, and what is held, is not known.
+    pub unreadable: Option<String>,
     pub messages: u64,
     /// Octets of their content.
     pub size: u64,
@@ -212,7 +214,15 @@ async fn status(State(deps): State<Shared>) -> Result<Json<Status>, Fault> {
 
 /// How the relay stands.
 pub(super) async fn of(deps: &Shared) -> Result<Status, Fault> {
-    let (depth, queued) = (deps.queue.depth().await?, deps.queue.routes().await?);
+    // A queue that cannot be read is no reason to tell nothing.
+    let (mut unreadable, mut depth, mut queued) = (None, Depth::default(), Vec::new());
+    match (deps.queue.depth().await, deps.queue.routes().await) {
+        (Ok(deep), Ok(routes)) => (depth, queued) = (deep, routes),
+        (Err(error), _) | (_, Err(error)) => {
+            unreadable = Some(error.to_string());
+            depth.messages = deps.queue.messages();
+        }
+    }
     let snapshot = deps.control.snapshot().await?;
     let reasons = super::health::reasons(deps);
     let Snapshot { providers, routes } = snapshot;
@@ -224,6 +234,7 @@ pub(super) async fn of(deps: &Shared) -> Result<Status, Fault> {
         ready: reasons.is_empty(),
         not_ready_because: reasons,
         queue: QueueStatus {
+            unreadable,
             messages: depth.messages,
             size: deps.queue.size(),
             waiting: depth.waiting,

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod diff;
 mod explain;
 mod hash_password;
@@ -43,6 +44,7 @@ enum Verb {
     Run,
     Init(init::Args),
     Check(check::Args),
+    Demo(demo::Args),
     Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Verb::Run => run::run(config),
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Diff(args) => diff::run(&args),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),

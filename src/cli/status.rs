@@ -32,7 +32,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     } else {
         write!(out, "{}", text(&status))?;
     }
-    let bad = !status.ready || status.routes.iter().any(is_stuck);
+    let bad = !status.ready || status.queue.unreadable.is_some() || status.routes.iter().any(is_stuck);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -55,6 +55,9 @@ pub(super) fn text(status: &Status) -> String {
         let _ = write!(about, ", {} held", queue.held);
     }
     line(&mut page, 0, &about);
+    if let Some(why) = &queue.unreadable {
+        line(&mut page, 0, &format!("THE QUEUE CANNOT BE READ, what waits by route is not known: {why}"));
+    }
     for reason in &status.not_ready_because {
         line(&mut page, 0, &format!("NEW MAIL IS NOT TAKEN: {reason}"));
     }
@@ -69,7 +72,7 @@ pub(super) fn text(status: &Status) -> String {
     }
 
     let width = width(status.providers.iter().map(|provider| provider.name.as_str()));
-    let _ = writeln!(page, "\n{:<width$} state        now/most   rate  p50/p99    last 5 minutes", "Providers");
+    let _ = writeln!(page, "\n{:<width$} state        now/max     rate  p50/p99      last 5 minutes", "Providers");
     for provider in &status.providers {
         provider_row(&mut page, width, provider);
     }
@@ -171,28 +174,31 @@ fn provider_row(page: &mut String, width: usize, provider: &ProviderStatus) {
         (Some(p50), Some(p99)) => format!("{}/{}", seconds(p50), seconds(p99)),
         _ => "-".to_owned(),
     };
-    let mut outcomes: Vec<String> = recent.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let mut outcomes: Vec<_> = recent.outcomes.iter().collect();
+    outcomes.sort_by(|a, b| b.1.cmp(a.1));
+    let mut outcomes: Vec<String> = outcomes.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
     if outcomes.is_empty() {
         outcomes.push("no attempt".to_owned());
     }
-    let rate = match &provider.limit {
-        Some(limit) => format!("{:.1} of {limit}", provider.rate),
-        None => format!("{:.1}/s", provider.rate),
-    };
-    let slots = if provider.allowed < provider.concurrency {
-        format!("{}/{} of {}", provider.under_way, provider.allowed, provider.concurrency)
-    } else {
-        format!("{}/{}", provider.under_way, provider.concurrency)
-    };
+    let slots = format!("{}/{}", provider.under_way, provider.allowed);
     let row = format!(
-        "{} {:<12} {slots:>8} {rate:>6}  {took:<9}  {}",
+        "{} {:<12} {slots:>7} {:>6.1}/s  {took:<11}  {}",
         cut(&provider.name, width),
         word(provider.state),
+        provider.rate,
         outcomes.join(", ")
     );
     line_at(page, &row, 2);
+    let mut limits = Vec::new();
+    if provider.allowed < provider.concurrency {
+        limits.push(format!("comes back slowly: {} at a time, of {}", provider.allowed, provider.concurrency));
+    }
+    limits.extend(provider.limit.as_ref().map(|limit| format!("at most {limit}")));
     if let Some(quota) = &provider.quota {
-        line(page, 2, &format!("quota: {} of {} used, {} left", quota.used, quota.messages, quota.left));
+        limits.push(format!("{} of {} used, {} left of the quota", quota.used, quota.messages, quota.left));
+    }
+    if !limits.is_empty() {
+        line(page, 2, &limits.join("; "));
     }
 }
 
@@ -330,4 +336,106 @@ fn span(seconds: i64) -> String {
 
 fn seconds(span: f64) -> String {
     if span < 1.0 { format!("{:.0}ms", span * 1000.0) } else { format!("{span:.1}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-11-26T{text}Z").parse().unwrap()
+    }
+
+    /// As the server gives it, with what is usual left out.
+    fn status(providers: serde_json::Value, routes: serde_json::Value) -> Status {
+        let fill = |usual: serde_json::Value, given: serde_json::Value| {
+            let mut all = usual.as_object().unwrap().clone();
+            all.extend(given.as_object().unwrap().clone());
+            serde_json::Value::Object(all)
+        };
+        let provider = serde_json::json!({
+            "transport": "smtp", "state": "closed", "under_way": 0, "allowed": 32, "concurrency": 32, "rate": 0.0,
+            "recent": {"span": 300, "attempts": 0, "outcomes": {}}, "destinations_out": 0, "destinations": [],
+        });
+        let route = serde_json::json!({
+            "action": "deliver", "held_back_by": [], "waiting": 0, "held": 0, "accepted": 0, "delivered": 0,
+            "deferred": 0, "bounced": 0,
+        });
+        let list = |usual: &serde_json::Value, given: serde_json::Value| {
+            given.as_array().unwrap().iter().map(|one| fill(usual.clone(), one.clone())).collect::<Vec<_>>()
+        };
+        serde_json::from_value(serde_json::json!({
+            "version": "1.2.3", "configuration": "/etc/waypost", "started": at("01:00:00"), "now": at("03:00:00"),
+            "ready": true, "not_ready_because": [],
+            "queue": {"messages": 12, "size": 5_000_000, "waiting": 11, "held": 1, "oldest": at("02:40:00")},
+            "providers": list(&provider, providers), "routes": list(&route, routes),
+            "listeners": [{"name": "apps", "address": "127.0.0.1:2525", "tls": "starttls", "listening": true, "connections": 7,
+                "max_connections": 1000, "tls_connections": 3, "accepted": 4711, "refused": 8, "turned_away": 0, "logins": 5,
+                "failed_logins": 2}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_outage_reads_well_at_night() {
+        let status = status(
+            serde_json::json!([
+                {"name": "sendgrid", "state": "open", "since": at("02:39:00"), "until": at("03:00:12"), "rate": 0.1, "limit": "500/s",
+                 "last_error": {"at": at("02:59:42"), "outcome": "unavailable",
+                    "text": "503 4.4.0 {\"errors\":[{\"message\":\"we are down for maintenance until further notice\"}]} (api.sendgrid.com)"},
+                 "quota": {"messages": 100_000, "span": 86_400, "used": 40_000, "left": 60_000},
+                 "recent": {"span": 300, "attempts": 9, "outcomes": {"unavailable": 9}, "p50": 0.1, "p99": 10.2}},
+                {"name": "ses-of-the-whole-european-union", "under_way": 3, "allowed": 4, "rate": 12.25,
+                 "recent": {"span": 300, "attempts": 3600, "outcomes": {"delivered": 3590, "rejected": 8, "deferred": 2}, "p50": 0.05, "p99": 0.3}},
+            ]),
+            serde_json::json!([
+                {"name": "internal", "chain": [["sendgrid"]], "goes_to": [], "waits_until": at("03:00:12"), "waiting": 11,
+                 "oldest": at("02:40:00"), "accepted": 20, "delivered": 9},
+                {"name": "everything-else", "chain": [["sendgrid"], ["ses-of-the-whole-european-union"]],
+                 "goes_to": ["ses-of-the-whole-european-union"], "accepted": 4691, "delivered": 4683, "bounced": 8, "held": 1},
+            ]),
+        );
+        let text = text(&status);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        insta::assert_snapshot!(text, @r#"
+        waypost 1.2.3, up 2h00m, /etc/waypost
+        12 messages queued (4.8 MiB), the oldest waits since 02:40:00Z (20m00s), 1 held
+
+        sendgrid is OUT since 02:39:00Z (21m00s)
+          unavailable at 02:59:42Z: 503 4.4.0 {"errors":[{"message":"we are down for
+            maintenance until further notice"}]} (api.sendgrid.com)
+          next probe at 03:00:12Z (in 12s)
+          route internal: its mail WAITS until 03:00:12Z, for there is no other way; 11
+            wait
+          route everything-else: its mail goes to ses-of-the-whole-european-union;
+            nothing waits
+
+        Providers          state        now/max     rate  p50/p99      last 5 minutes
+        sendgrid           OUT             0/32    0.1/s  100ms/10.2s  9 unavailable
+          at most 500/s; 40000 of 100000 used, 60000 left of the quota
+        ses-of-the-whole-… well             3/4   12.2/s  50ms/300ms   3590 delivered,
+            8 rejected, 2 deferred
+          comes back slowly: 4 at a time, of 32
+
+        Routes              in      out  bounced  waiting  oldest  goes to
+        internal            20        9        0       11  20m00s  NOWHERE: it waits
+        everything-else   4691     4683        8        0       -
+            ses-of-the-whole-european-union, 1 held
+
+        Listeners address               connected  TLS   taken  refused  failed logins
+        apps      127.0.0.1:2525           7/1000    3    4711        8              2
+        "#);
+    }
+
+    #[test]
+    fn no_text_is_wider_than_the_screen() {
+        for indent in [0, 2] {
+            let mut page = String::new();
+            line(&mut page, indent, &"word ".repeat(100));
+            line(&mut page, indent, &format!("{} and more", "x".repeat(70)));
+            line(&mut page, indent, "");
+            assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
+            assert_eq!(page.matches("word").count(), 100);
+        }
+    }
 }

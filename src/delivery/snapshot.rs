@@ -169,9 +169,11 @@ impl<Q: Backlog> Scheduler<Q> {
         let mut waits_until: Option<Timestamp> = None;
         for tier in chain(route) {
             for (provider, _) in &tier.0 {
-                match self.standing_of(provider, None, now) {
+                let patient = Patient { provider: provider.clone(), destination: None };
+                match self.standing_for(&patient, now) {
                     Standing::Ready | Standing::Probe => goes_to.push(provider.clone()),
                     Standing::Out { until } | Standing::Throttled { until } => {
+                        let until = self.orders.of(provider, now).map_or(until, |order| order.until);
                         waits_until = Some(waits_until.map_or(until, |first| first.min(until)));
                     }
                 }
@@ -196,12 +198,6 @@ impl<Q: Backlog> Scheduler<Q> {
             goes_to,
             held_back_by: held_back.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect(),
         }
-    }
-
-    /// How a provider stands, whatever the lane.
-    fn standing_of(&self, provider: &ProviderName, destination: Option<Domain>, now: Timestamp) -> Standing {
-        let patient = Patient { provider: provider.clone(), destination };
-        self.standing_for(&patient, now)
     }
 }
 

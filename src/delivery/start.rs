@@ -136,7 +136,7 @@ impl<Q: Backlog> Scheduler<Q> {
                 Step::Go { provider, probe } => match self.admit(lane, pending, &provider, recipients.len(), now) {
                     Ok(most) => {
                         let recipients = recipients.into_iter().take(most).collect();
-                        self.launch(lane, pending, &provider, probe, recipients);
+                        self.launch(lane, pending, &provider, (probe, recipients), now);
                         return Advanced::Started;
                     }
                     Err(gate) => blocks.gate(gate),
@@ -295,8 +295,8 @@ impl<Q: Backlog> Scheduler<Q> {
         lane: &Lane,
         pending: &mut Pending,
         provider: &ProviderName,
-        probe: bool,
-        recipients: Vec<LegRecipient>,
+        (probe, recipients): (bool, Vec<LegRecipient>),
+        now: Timestamp,
     ) {
         let Some(station) = self.stations.get(provider) else { return };
         pending.left.retain(|left| !recipients.iter().any(|taken| taken.index == left.index));
@@ -320,7 +320,6 @@ impl<Q: Backlog> Scheduler<Q> {
         for gate in gates(lane, &patient, pending) {
             self.board.enter(gate);
         }
-        let now = self.desk.clock.now();
         let drill = self.orders.of(provider, now).filter(|order| order.kind == OrderKind::Drill);
         let task = match drill {
             Some(order) => self.attempts.spawn(attempt::drilled(recipients.len(), order.reason.clone())),

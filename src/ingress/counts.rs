@@ -91,10 +91,7 @@ impl Counts {
     }
 
     /// A message was taken, for so many recipients of each route.
-    pub(super) fn took(&self, listener: &String, routes: &[(RouteName, usize)], took: Duration) {
-        let listener = self.listeners.of(listener);
-        listener.accepted.add(1);
-        listener.took.observe(took);
+    pub(super) fn routed(&self, routes: &[(RouteName, usize)]) {
         for (route, recipients) in routes {
             self.routes.of(route).add(*recipients);
         }
@@ -102,6 +99,11 @@ impl Counts {
 }
 
 impl ListenerCounts {
+    pub(super) fn took(&self, took: Duration) {
+        self.accepted.add(1);
+        self.took.observe(took);
+    }
+
     pub(super) fn connected(&self) -> Entered {
         self.connected.add(1);
         self.connections.enter()

@@ -49,23 +49,8 @@ impl Doorway {
         self.door.store(Arc::new(door));
     }
 
-    /// Clients are taken on until what this gives is dropped.
-    pub(super) fn opened(&self) -> Opened<'_> {
-        *self.up() = Some(self.door().counts.up.enter());
-        Opened(self)
-    }
-
     fn up(&self) -> MutexGuard<'_, Option<Entered>> {
         self.up.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A doorway that takes clients on.
-pub(super) struct Opened<'d>(&'d Doorway);
-
-impl Drop for Opened<'_> {
-    fn drop(&mut self) {
-        *self.0.up() = None;
     }
 }
 
@@ -81,7 +66,9 @@ impl Bound {
     /// Its doorway can be changed from now on.
     pub fn open(self, deps: Arc<Deps>) -> Open {
         let door = Door::new(self.listener.clone(), self.tls.clone(), deps);
-        Open { doorway: Arc::new(Doorway::new(Arc::new(door))), bound: self }
+        let doorway = Doorway::new(Arc::new(door));
+        *doorway.up() = Some(doorway.door().counts.up.enter());
+        Open { doorway: Arc::new(doorway), bound: self }
     }
 
     /// Opens and serves; see `Open::serve`.
@@ -98,6 +85,12 @@ impl Open {
     /// Serves until the token is cancelled. The sessions go to `tracker`, which outlives this future: they end by the
     /// token too, each in good order.
     pub async fn serve(self, token: CancellationToken, tracker: TaskTracker) {
-        super::accept(self.bound.socket, &self.doorway, &token, &tracker).await;
+        super::accept(&self.bound.socket, &self.doorway, &token, &tracker).await;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        *self.doorway.up() = None;
     }
 }

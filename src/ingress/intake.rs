@@ -146,15 +146,16 @@ impl Intake {
 
     /// All content is in: routes it and stores it.
     pub async fn finish(self, deps: &Deps, kind: BodyKind) -> Result<Mid, Reply> {
-        let listener = self.envelope.origin.listener.clone();
+        let listener = deps.counts.listeners.of(&self.envelope.origin.listener);
         let began = Instant::now();
         match self.store(deps, kind).await {
             Ok((mid, routes)) => {
-                deps.counts.took(&listener, &routes, began.elapsed());
+                listener.took(began.elapsed());
+                deps.counts.routed(&routes);
                 Ok(mid)
             }
             Err(reply) => {
-                deps.counts.listeners.of(&listener).refused.add(1);
+                listener.refused.add(1);
                 Err(reply)
             }
         }

@@ -192,8 +192,7 @@ impl Bound {
 }
 
 /// Takes clients on until the token is cancelled.
-async fn accept(socket: TcpListener, doorway: &Arc<Doorway>, token: &CancellationToken, tracker: &TaskTracker) {
-    let _up = doorway.opened();
+async fn accept(socket: &TcpListener, doorway: &Arc<Doorway>, token: &CancellationToken, tracker: &TaskTracker) {
     let door = doorway.door();
     info!(listener = door.listener.name, address = %door.listener.address, "listening");
     drop(door);

@@ -72,6 +72,10 @@ impl Load {
         self.indexed.octets.store(amount.octets, Ordering::Relaxed);
     }
 
+    pub(super) fn messages(&self) -> u64 {
+        self.indexed.get().messages.saturating_add(self.coming.get().messages)
+    }
+
     pub(super) fn octets(&self) -> u64 {
         self.indexed.get().octets.saturating_add(self.coming.get().octets)
     }

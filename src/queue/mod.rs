@@ -472,6 +472,11 @@ impl Queue {
         self.0.memory.load.octets()
     }
 
+    /// How many messages there are, as far as memory tells: also while nothing can be read.
+    pub fn messages(&self) -> u64 {
+        self.0.memory.load.messages()
+    }
+
     /// The same by route, those that have something queued. What is cheap for `depth` is cheap here.
     pub async fn routes(&self) -> Result<Vec<RouteDepth>, QueueError> {
         self.read(reader::routes).await

@@ -97,6 +97,7 @@ fn another_filling_the_disk_is_survived_too() {
         .route("name: all, deliver: [out]")
         .provider(&format!("name: out, transport: smtp, {}", sink.as_host()))
         .start();
+    relay.beside = disk.0.clone();
     let content = |mark| marked(mark, "a@shop.example", "b@customer.example", 50_000);
     relay.send("a@shop.example", &["b@customer.example"], &content(1));
     sink.wait_for(1);
@@ -109,6 +110,12 @@ fn another_filling_the_disk_is_survived_too() {
     let mut client = relay.client();
     let reply = client.mail("a@shop.example", &["b@customer.example"], &content(2)).unwrap();
     assert_eq!(reply.code, 452, "{reply:?}");
+    // Whoever is paged is told so by all that there is.
+    let ready = relay.http("GET", "/readyz", &[], "");
+    assert!(ready.status == 503 && ready.body.contains("the disk"), "{ready:?}");
+    let told = relay.verb(&["status"]);
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.code() == Some(1) && text.contains("NEW MAIL IS NOT TAKEN:"), "{text}");
     std::fs::remove_file(&ballast).unwrap();
     until("mail is taken again", BOUND, || {
         let mut client = Client::connect(relay.address).ok()?;

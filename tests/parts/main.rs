@@ -12,6 +12,7 @@ mod admin;
 mod backlog;
 mod balancer;
 mod clients;
+mod demo;
 mod directory;
 mod disk_full;
 mod every_client;

@@ -27,7 +27,7 @@ impl Relay {
     /// Where its admin server listens, once it does.
     pub fn admin(&self) -> SocketAddr {
         until("the admin server listens", BOUND, || {
-            let address = std::fs::read_to_string(self.path().join("data/admin.address")).ok()?;
+            let address = std::fs::read_to_string(self.beside.join("admin.address")).ok()?;
             let address = address.trim().parse().ok()?;
             TcpStream::connect(address).ok().map(|_| address)
         })
@@ -36,7 +36,7 @@ impl Relay {
     pub fn token(&self) -> String {
         // A former run's is replaced before the address is.
         self.admin();
-        std::fs::read_to_string(self.path().join("data/admin.token")).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.beside.join("admin.token")).unwrap().trim().to_owned()
     }
 
     /// One request; `head` are lines such as `Authorization: ...`.

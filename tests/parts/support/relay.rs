@@ -100,8 +100,14 @@ impl Setup {
         write("waypost.yaml", &server);
         write("routes/50-test.yaml", &format!("routes:\n{}", self.routes));
         write("providers/50-test.yaml", &format!("providers:\n{}", self.providers));
-        let mut relay =
-            Relay { process: None, folder, address: loopback(1, port), env: self.env, activated: self.activated };
+        let mut relay = Relay {
+            process: None,
+            beside: folder.path().join("data"),
+            folder,
+            address: loopback(1, port),
+            env: self.env,
+            activated: self.activated,
+        };
         relay.restart();
         relay
     }
@@ -112,6 +118,8 @@ pub struct Relay {
     process: Option<Process>,
     folder: tempfile::TempDir,
     pub address: SocketAddr,
+    /// Where its queue lies.
+    pub beside: PathBuf,
     env: Vec<(String, String)>,
     activated: bool,
 }
