@@ -196,8 +196,9 @@ mod tests {
         assert_eq!(span.queued, [Some(5), Some(7), None, Some(1)]);
         assert_eq!(span.oldest[1], Some(Duration::from_secs(7)));
         let wider = history.span(2, 5, at(200));
-        assert_eq!(wider.start, at(-480));
-        assert_eq!(wider.routes["a"].iter().map(|counts| counts.delivered).collect::<Vec<_>>(), [0, 11]);
+        // Fives of the clock: from 22:10 and from 22:15.
+        assert_eq!(wider.start, at(-180));
+        assert_eq!(wider.routes["a"].iter().map(|counts| counts.delivered).collect::<Vec<_>>(), [10, 1]);
     }
 
     #[test]
