@@ -86,7 +86,7 @@ pub(super) async fn serve<S>(
 {
     let mut wire = Wire::Clear(stream);
     if door.networks.denies(client) {
-        return denied(&door, wire, client).await;
+        return Box::pin(denied(&door, wire, client)).await;
     }
     let mut tls = false;
     if door.listener.tls == ListenerTls::Implicit {
@@ -105,7 +105,8 @@ pub(super) async fn serve<S>(
     let mut actions = Vec::new();
     let mut session = Session::new(Arc::clone(&door.settings), peer, &mut actions);
     session.secured(wire.facts());
-    let connection = Connection {
+    // On the heap once: each future that has it by value would have room for another.
+    let connection = Box::new(Connection {
         tls: tls.then(|| door.counts.tls.enter()),
         door,
         doorway,
@@ -122,7 +123,7 @@ pub(super) async fn serve<S>(
         replied: Instant::now(),
         since: Instant::now(),
         errors: 0,
-    };
+    });
     let name = connection.door.listener.name.clone();
     debug!(listener = name, %client, tls, "connected");
     // Whatever it waits for, a peer cannot hold up the end for long.
@@ -157,7 +158,7 @@ where
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    async fn run(mut self, token: CancellationToken) -> io::Result<()> {
+    async fn run(mut self: Box<Self>, token: CancellationToken) -> io::Result<()> {
         let mut stop_by: Option<Instant> = None;
         loop {
             self = self.act().await?;
@@ -254,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Does what the session says, until it wants octets or has ended.
-    async fn act(mut self) -> io::Result<Self> {
+    async fn act(mut self: Box<Self>) -> io::Result<Box<Self>> {
         while !self.actions.is_empty() {
             let mut answer = None;
             let mut secure = false;
@@ -299,7 +300,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    async fn secured(mut self) -> io::Result<Self> {
+    async fn secured(mut self: Box<Self>) -> io::Result<Box<Self>> {
         self.send().await?;
         let config = self.door.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?.current();
         self.wire = self.wire.secured(config).await?;

@@ -408,8 +408,7 @@ fn a_thousand_connections_a_second() {
 #[test]
 fn idle_connections_cost_little() {
     const THREADS: u64 = 4;
-    // 100 MB for ten thousand, beside what the relay takes by itself.
-    const EACH: u64 = 10_000;
+    let most = 100_000_000;
     let idle: u64 = long(10_000, 5_000);
     let House { mut relay, beside, other: _other, _folder } = house("max_connections: 12000");
     let before = relay.process().resident();
@@ -444,9 +443,7 @@ fn idle_connections_cost_little() {
         held / MIB
     );
     assert_well(&mut relay);
-    assert!(fresh < before + idle * EACH, "{before} octets before, {fresh} with them");
-    assert!(used < before + idle * EACH, "{before} octets before, {used} when each has sent a message");
-    assert!(held < before + idle * EACH + 16 * MIB, "{before} octets before, {held} at most");
+    assert!(held < most, "{held} octets at most");
     // All of them are still served.
     for client in clients.iter_mut().flatten() {
         assert_eq!(client.say("NOOP").unwrap().code, 250);
