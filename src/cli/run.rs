@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use super::{load, log};
 use crate::app;
-use crate::config;
+use crate::{config, os};
 
 /// Checks the configuration and runs the relay with it; one that does not check clean starts nothing.
 pub fn run(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    os::forgo_huge_pages();
     let origin = config::locate(directory);
     let (config, watched) = load::to_run(&origin)?;
     let log = log::install(&config.server.log)?;

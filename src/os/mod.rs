@@ -15,7 +15,7 @@ pub use file::{
     open_plain, open_private, punch, read_at, sync_folder,
 };
 pub use host::{hostname, other_owner, username};
-pub use process::{end_with_parent, terminate};
+pub use process::{end_with_parent, forgo_huge_pages, terminate};
 pub use service::{Condition, is_supervised, logs_to_journal, tell, watchdog};
 pub use signal::{ReloadRequests, StopRequests};
 pub use socket::{passed_sockets, reuse_address};

@@ -25,10 +25,10 @@ use super::medium::Medium;
 /// Groups that wait for the follower; beyond, it reads them from the journal.
 const GROUPS: usize = 1024;
 /// The same in octets of notes.
-const WAITING: usize = 16 << 20;
+const WAITING: usize = 4 << 20;
 /// What was taken is made durable after so long, or so many octets.
 const EVERY: Duration = Duration::from_secs(1);
-const HOLDS: usize = 8 << 20;
+const HOLDS: usize = 4 << 20;
 /// Between two words about a follower that fails.
 const REPEAT: Duration = Duration::from_secs(60);
 
