@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::admin;
-use crate::audit::{AuditError, Keeper, KeeperOptions, Trail};
+use crate::audit::{AuditError, Keeper, KeeperOptions, Tap, Trail};
 use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
 use crate::ingress;
@@ -30,6 +30,7 @@ use crate::mail::MidSource;
 use crate::os::{self, Clock, Condition, ReloadRequests, StopRequests};
 use crate::queue::{Follower, Queue, QueueError, QueueOptions};
 use crate::routing::Table;
+use crate::telemetry;
 
 pub use watch::Watched;
 
@@ -59,18 +60,29 @@ pub fn run(
     let passed = os::passed_sockets()
         .context("a socket that systemd passed cannot be used: it must be a TCP one, without `Accept=yes`")?;
     bound_connections(&mut config.server, os::open_files());
-    let (queue, trail) = open_queue(&config.server)?;
+    let telemetry = config.server.telemetry.clone();
+    let telemetry = telemetry.map(|settings| telemetry::channel(settings, &config.server.hostname));
+    let (tap, exporter) = telemetry.transpose().map_err(anyhow::Error::msg)?.unzip();
+    let (queue, trail) = open_queue(&config.server, tap)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)
         .build()
         .context("the threads of the relay cannot be started")?;
-    let served = runtime.block_on(serve(config, (origin, watched), lost_lines, (queue.clone(), trail), passed));
+    let traces = exporter.as_ref().map(telemetry::Exporter::counts);
+    let stop_traces = CancellationToken::new();
+    let exporting = exporter.map(|exporter| runtime.spawn(exporter.run(stop_traces.clone())));
+    let served = runtime.block_on(serve(config, (origin, watched), lost_lines, (queue.clone(), trail), traces, passed));
     if matches!(served, Ok(Ended::AtOnce)) {
         runtime.shutdown_background();
         return served;
     }
     runtime.block_on(queue.close());
+    // All records are told by now.
+    stop_traces.cancel();
+    if let Some(Err(panic)) = exporting.map(|exporting| runtime.block_on(exporting)) {
+        error!(%panic, "the export of traces failed");
+    }
     // What still runs by now are reads that nobody waits for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
@@ -92,11 +104,11 @@ impl OpenError {
     }
 }
 
-/// The configured queue, and the trail that follows it: whoever changes the queue, the trail has it.
-pub fn open_queue(server: &Server) -> Result<(Queue, Option<Trail>), OpenError> {
+/// The configured queue, and the trail that follows it: whoever changes the queue, the trail has it, and the tap is told.
+pub fn open_queue(server: &Server, tap: Option<Tap>) -> Result<(Queue, Option<Trail>), OpenError> {
     let keeper = server.audit.as_ref().map(keeper).transpose()?;
     let (keeper, trail) = keeper.unzip();
-    let follower = keeper.map(|keeper| Box::new(keeper) as Box<dyn Follower>);
+    let follower = keeper.map(|keeper| Box::new(keeper.with_tap(tap)) as Box<dyn Follower>);
     let options = QueueOptions {
         path: server.queue.path.clone(),
         min_free: server.queue.min_free,
@@ -137,6 +149,7 @@ async fn serve(
     (origin, watched): (Origin, Watched),
     lost_lines: admin::LostLines,
     (queue, trail): (Queue, Option<Trail>),
+    traces: Option<Arc<telemetry::Counts>>,
     mut passed: Vec<TcpListener>,
 ) -> anyhow::Result<Ended> {
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
@@ -183,6 +196,7 @@ async fn serve(
         limits: ArcSwap::new(limits.clone()),
         lost_lines,
         trail,
+        traces,
         clock: clock.clone(),
         started,
         reloads,

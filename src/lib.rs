@@ -9,6 +9,7 @@ pub mod delivery; // scheduler, limits, breakers, retry, attempt, settle
 pub mod transport; // ways out: mx, smtp, lmtp, sendgrid, mailgun, ses, maildir
 pub mod access; // who may relay
 pub mod bounce; // delivery status notifications
+pub mod telemetry; // traces for OpenTelemetry, from the trail's records
 pub mod audit; // the trail of each message: follows the queue's journal
 pub mod queue; // accept, claim, settle, list; redb behind it
 pub mod routing; // the table, matching, explanation: pure

@@ -122,6 +122,12 @@ fn page(deps: &Shared, (depth, queued): (Option<Depth>, Vec<RouteDepth>), snapsh
         "Lines that the log lost since whoever reads it was too slow.",
         lost,
     );
+    if let Some(traces) = &deps.traces {
+        let name = "waypost_telemetry_spans_total";
+        page.metric(name, "counter", "Spans of traces, by what became of them.");
+        page.sample(name, &[("outcome", "exported")], traces.exported.get());
+        page.sample(name, &[("outcome", "lost")], traces.lost.get());
+    }
     doors(&mut page, &deps.counts.listeners.all());
     routes_in_and_out(&mut page, &deps.counts.routes.all(), &deps.meter.routes.all());
     attempts(&mut page, &deps.meter.providers.all());

@@ -52,6 +52,7 @@ use crate::ingress;
 use crate::mail::Timestamp;
 use crate::os::{self, Clock};
 use crate::queue::Queue;
+use crate::telemetry;
 
 pub use acts::{Act, record};
 pub use api::document;
@@ -91,6 +92,8 @@ pub struct Deps {
     pub lost_lines: LostLines,
     /// The audit trail, where one is kept.
     pub trail: Option<Trail>,
+    /// What became of traces, where they are exported.
+    pub traces: Option<Arc<telemetry::Counts>>,
     pub clock: Clock,
     /// When the relay was started.
     pub started: Timestamp,

@@ -34,10 +34,14 @@ pub struct KeeperOptions {
     pub hashed: bool,
 }
 
+/// Told of each record that goes into the trail, as it stands there. Called on the thread that writes the trail, which waits.
+pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
+
 /// The one writer.
 pub struct Keeper {
     options: KeeperOptions,
     slot: Slot,
+    tap: Option<Tap>,
     hider: Option<Hider>,
     clock: Clock,
     position: Option<Position>,
@@ -66,6 +70,7 @@ impl Keeper {
         let keeper = Self {
             options,
             slot,
+            tap: None,
             hider,
             clock,
             position,
@@ -78,6 +83,13 @@ impl Keeper {
             told_at: None,
         };
         Ok((keeper, trail))
+    }
+
+    /// Has somebody told of the records, beside the trail.
+    #[must_use]
+    pub fn with_tap(mut self, tap: Option<Tap>) -> Self {
+        self.tap = tap;
+        self
     }
 
     fn head(&self) -> Head {
@@ -96,9 +108,19 @@ impl Keeper {
                 hider.record(&mut record);
                 let mut hidden = Vec::with_capacity(octets.len() + 32);
                 record.push(&mut hidden);
+                self.told(&hidden[4..]);
                 self.link(&hidden[4..], &record);
             }
-            None => self.link(octets, &record),
+            None => {
+                self.told(octets);
+                self.link(octets, &record);
+            }
+        }
+    }
+
+    fn told(&mut self, octets: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap(octets);
         }
     }
 

@@ -127,6 +127,16 @@ pub(super) enum Fault {
     AdminClientCa,
     #[error("address {address} is taken by listener '{other}'; give the admin server another")]
     AdminAddressTaken { address: String, other: String },
+    #[error("'{0}' is no OTLP endpoint; write one such as http://127.0.0.1:4318 or https://collector.example")]
+    Collector(String),
+    #[error("'{0}' is no share; write one such as 10%")]
+    Percent(String),
+    #[error("traces are made of the audit trail, and 'audit' is off: turn it on, or remove 'telemetry'")]
+    TelemetryWithoutTrail,
+    #[error("'{0}' is no field name of HTTP")]
+    HttpFieldName(String),
+    #[error("the value of '{0}' has a line end or another control character in it: no field of HTTP can carry it")]
+    HttpFieldValue(String),
     #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
     ListenerPickup,
     #[error(

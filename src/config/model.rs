@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::{
     AddressPattern, Admin, Audit, ClientLimits, DomainPattern, Glob, LoginLimits, MailLimits, Rate, Secret, Size,
-    Verifier,
+    Telemetry, Verifier,
 };
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
@@ -42,6 +42,8 @@ pub struct Server {
     pub queue: QueueSettings,
     /// `None`: no trail is kept.
     pub audit: Option<Audit>,
+    /// `None`: no traces are exported.
+    pub telemetry: Option<Telemetry>,
     /// `None`: no folder is looked at.
     pub pickup: Option<Pickup>,
     /// Empty: the system's resolvers.

@@ -36,6 +36,7 @@ mod smuggling;
 mod stand_ins;
 mod support;
 mod three_routes;
+mod telemetry;
 mod tls;
 mod trail;
 mod unknown;

@@ -266,14 +266,14 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, audit, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, audit, telemetry, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
             ("reload: often", &["1:9: 'often' is none of watch, manual"]),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, audit, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, audit, telemetry, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
                 ],
             ),
             (
@@ -283,6 +283,18 @@ fn the_server() {
             (
                 "listeners: [{name: a, address: \"127.0.0.1:25\", protocol: lmtp}]",
                 &["1:32: listener 'a': port 25 is SMTP's, and never LMTP's (RFC 2033, section 5); 24 is usual"],
+            ),
+            (
+                "audit: off\ntelemetry: {endpoint: \"http://127.0.0.1:4318\"}",
+                &["2:12: traces are made of the audit trail, and 'audit' is off: turn it on, or remove 'telemetry'"],
+            ),
+            (
+                "telemetry: {endpoint: \"collector:4317\", sample: 0%, headers: {\"x key\": \"${env:KEY}\"}}",
+                &[
+                    "1:23: 'collector:4317' is no OTLP endpoint; write one such as http://127.0.0.1:4318 or https://collector.example",
+                    "1:49: '0%' is no share; write one such as 10%",
+                    "1:63: 'x key' is no field name of HTTP",
+                ],
             ),
             ("pickup: off", &["1:9: 'off' is none of none"]),
             ("admin: none", &["1:8: 'none' is none of off"]),

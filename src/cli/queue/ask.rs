@@ -58,7 +58,7 @@ impl Ask {
                 ),
             };
         }
-        match app::open_queue(&server) {
+        match app::open_queue(&server, None) {
             Ok((queue, _)) => Ok(Self::Here(Box::new(Here::new(load::to_send(directory)?, queue, changes)?))),
             Err(error) if error.is_in_use() => {
                 let asked = Remote::find(directory);

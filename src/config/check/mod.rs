@@ -7,6 +7,7 @@ mod pickup;
 mod providers;
 mod routes;
 mod server;
+mod telemetry;
 mod tests_of_routes;
 mod users;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Files, Names, admin, audit, clients, pickup, users};
+use super::{Files, Names, admin, audit, clients, pickup, telemetry, users};
 use crate::config::fault::Fault;
 use crate::config::model::{
     Allowed, Authentication, ClientCa, Listener, ListenerProtocol, ListenerTls, LogSettings, Pickup, QueueSettings,
@@ -36,6 +36,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             logins: LoginLimits::default(),
             pickup: pickup::check(files, &queue, cx),
             audit: audit::check(files, &queue, cx),
+            telemetry: None,
             queue,
             nameservers: Vec::new(),
             log: LogSettings { format: None, level: "info".to_owned() },
@@ -52,6 +53,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
     let queue = queue(file.queue.get(), cx);
     let pickup = pickup::check(files, &queue, cx);
     let audit = audit::check(files, &queue, cx);
+    let telemetry = telemetry::check(files, audit.as_ref(), cx);
     if let (Some(_), Some(listeners)) = (&pickup, file.listeners.get()) {
         for name in listeners.iter().filter_map(|raw| raw.name.value.as_ref()) {
             if name.0 == Pickup::LISTENER {
@@ -77,6 +79,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
         logins: logins(file.logins.get()),
         queue,
         audit,
+        telemetry,
         pickup,
         nameservers: file
             .dns

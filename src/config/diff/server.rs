@@ -5,7 +5,7 @@ use std::path::Path;
 use super::facts::{Facts, span, spans, word};
 use crate::config::{
     Admin, Allowed, Audit, ClientLimits, ClientTimeouts, Directory, Listener, LogSettings, LoginLimits, Lookup,
-    MailLimits, Pickup, QueueSettings, Secret, Server, ServerCertificate, User, Verifier,
+    MailLimits, Pickup, QueueSettings, Secret, Server, ServerCertificate, Telemetry, User, Verifier,
 };
 
 /// What a running relay keeps until it is restarted.
@@ -16,6 +16,11 @@ pub(super) const RESTART: &[&str] = &[
     "audit.keep",
     "audit.max_size",
     "audit.addresses",
+    "telemetry",
+    "telemetry.endpoint",
+    "telemetry.headers",
+    "telemetry.sample",
+    "telemetry.service",
     "log.format",
     "log.level",
     "admin",
@@ -28,7 +33,7 @@ pub(super) const RESTART: &[&str] = &[
 pub(super) fn relay(server: &Server) -> Facts {
     let Server { hostname, listeners: _, tls, users: _, directory, logins, queue, pickup, nameservers, log, .. } =
         server;
-    let Server { shutdown_grace, clients, watch, admin, audit, .. } = server;
+    let Server { shutdown_grace, clients, watch, admin, audit, telemetry, .. } = server;
     let mut facts = Facts::default();
     facts.add("hostname", hostname);
     if !tls.is_empty() {
@@ -53,6 +58,19 @@ pub(super) fn relay(server: &Server) -> Facts {
         }
         None => {
             facts.add("audit", "off");
+        }
+    }
+    match telemetry {
+        Some(Telemetry { endpoint, headers, sample, service }) => {
+            facts.add("telemetry.endpoint", endpoint).add("telemetry.sample", format_args!("{sample}%"));
+            facts.add("telemetry.service", service);
+            if !headers.is_empty() {
+                let all: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect();
+                facts.secret("telemetry.headers", &Secret::new(all.join("\n")));
+            }
+        }
+        None => {
+            facts.add("telemetry", "none");
         }
     }
     match pickup {

@@ -11,6 +11,7 @@ mod routes;
 mod scalar;
 mod secret;
 mod server;
+mod telemetry;
 mod users;
 
 pub(super) use admin::*;
@@ -23,4 +24,5 @@ pub(super) use routes::*;
 pub(super) use scalar::*;
 pub(super) use secret::*;
 pub(super) use server::*;
+pub(super) use telemetry::*;
 pub(super) use users::*;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{
-    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAudit, RawPickup, RawUsers, Span,
+    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAudit, RawPickup, RawTelemetry,
+    RawUsers, Span,
 };
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
@@ -31,6 +32,8 @@ record! {
         may "queue" queue: RawQueue,
         /// The audit trail, or off. Default: on, audit.redb beside the queue.
         may "audit" audit: RawAudit,
+        /// Traces for OpenTelemetry. Default: none.
+        may "telemetry" telemetry: RawTelemetry,
         /// The folder whose *.eml files are sent, or none. Default: a folder pickup beside the queue.
         may "pickup" pickup: RawPickup,
         /// Name resolution.

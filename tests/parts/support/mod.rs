@@ -4,6 +4,7 @@ pub mod admin;
 pub mod api;
 pub mod browser;
 pub mod cert;
+pub mod collector;
 pub mod dns;
 pub mod dovecot;
 pub mod load;
