@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::admin;
+use crate::alerts;
 use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
 use crate::ingress;
@@ -94,8 +95,9 @@ async fn serve(
     let mut stop_requests = StopRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
-    let table = Arc::new(Table::new(config.routes.clone(), config.providers.clone()));
+    let table = Arc::new(Table::new(alerts::with_own(&config), config.providers.clone()));
     let transports = transports(&config, &clock)?;
+    let alerting = alerts::Setup::new(&config, table.clone(), transports.clone());
     let server = config.server;
     let started = clock.wall();
     let settings = delivery::Settings::from(&server);
@@ -122,11 +124,24 @@ async fn serve(
         mids: mids.clone(),
         settings,
     });
+    let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+    let sessions = TaskTracker::new();
+    let alerts_deps = alerts::Deps {
+        queue: queue.clone(),
+        control: scheduler.control(),
+        meter: scheduler.meter(),
+        clock: clock.clone(),
+        mids: mids.clone(),
+        tasks: sessions.clone(),
+        token: stop_doors.clone(),
+    };
+    let (alerts, watch) = alerts::start(alerts_deps, alerting);
     let admin_deps = Arc::new(admin::Deps {
         configuration: shown(origin),
         queue: queue.clone(),
         control: scheduler.control(),
         meter: scheduler.meter(),
+        alerts,
         listeners,
         counts: counts.clone(),
         limits: limits.clone(),
@@ -146,10 +161,8 @@ async fn serve(
         grace: server.shutdown_grace,
     });
 
-    let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let stop_admin = CancellationToken::new();
     let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
-    let sessions = TaskTracker::new();
     let mut pickup = server.pickup.map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
@@ -158,6 +171,7 @@ async fn serve(
     for door in doors {
         sessions.spawn(door.serve(deps.clone(), stop_doors.clone(), sessions.clone()));
     }
+    sessions.spawn(watch.run());
     sessions.spawn(certificates.watch(clock, stop_doors.clone()));
     if let Some(pickup) = pickup {
         sessions.spawn(pickup.run(stop_doors.clone()));

@@ -15,7 +15,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
-use super::{ErrorBody, Fault, Gate, Shared, health, metrics, providers, status};
+use super::{ErrorBody, Fault, Gate, Shared, alerts, health, metrics, providers, status};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -38,6 +38,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         metrics::Described::openapi(),
         status::Described::openapi(),
         providers::Described::openapi(),
+        alerts::Described::openapi(),
     ] {
         document.merge(part);
     }
@@ -49,7 +50,11 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// What is for operators alone.
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
-    Router::new().route("/openapi.json", document).merge(status::routes()).merge(providers::routes())
+    Router::new()
+        .route("/openapi.json", document)
+        .merge(status::routes())
+        .merge(providers::routes())
+        .merge(alerts::routes())
 }
 
 pub(super) fn router(deps: Shared, gate: Arc<Gate>) -> Router {

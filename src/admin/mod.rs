@@ -9,6 +9,7 @@
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
 mod acts;
+mod alerts;
 mod api;
 mod fault;
 mod files;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::alerts::Alerts;
 use crate::config::{Admin, Listener, ListenerTls, Secret};
 use crate::delivery;
 use crate::ingress;
@@ -46,6 +48,7 @@ use crate::os::{self, Clock};
 use crate::queue::Queue;
 
 pub use acts::{Act, record};
+pub use alerts::{AlertList, AlertSent, AlertStatus, AlertTargetStatus, AlertTest};
 pub use api::document;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
@@ -69,6 +72,7 @@ pub struct Deps {
     pub queue: Queue,
     pub control: delivery::Control,
     pub meter: Arc<delivery::Meter>,
+    pub alerts: Alerts,
     pub listeners: Vec<ListenerFacts>,
     pub counts: Arc<ingress::Counts>,
     pub limits: Arc<ingress::Limits>,

@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod alerts;
 mod check;
 mod explain;
 mod hash_password;
@@ -39,6 +40,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Alerts(alerts::Args),
     Provider(provider::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Explain(args) => load::to_ask(config).and_then(|config| explain::run(&args, &config)),
         Verb::Provider(args) => provider::run(&args, config),
+        Verb::Alerts(args) => alerts::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),

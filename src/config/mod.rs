@@ -5,6 +5,7 @@
 //! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
 mod admin;
+mod alerts;
 mod check;
 mod clients;
 mod fault;
@@ -22,6 +23,7 @@ mod unit;
 mod verifier;
 
 pub use admin::Admin;
+pub use alerts::{AlertRules, AlertTarget, Alerts, Growth, MailTarget, WebhookTarget};
 pub use clients::{ClientLimits, ClientTimeouts, MailLimits};
 pub use load::{Loaded, load};
 pub use model::*;

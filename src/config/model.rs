@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AddressPattern, Admin, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier};
+use super::{
+    AddressPattern, Admin, Alerts, ClientLimits, DomainPattern, Glob, MailLimits, Rate, Secret, Size, Verifier,
+};
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
 /// Everything, checked.
@@ -41,6 +43,7 @@ pub struct Server {
     pub nameservers: Vec<SocketAddr>,
     /// `None`: nobody can look at the relay or steer it while it runs.
     pub admin: Option<Admin>,
+    pub alerts: Alerts,
     pub log: LogSettings,
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,

@@ -61,7 +61,7 @@ use crate::transport::Transport;
 
 pub use backlog::Backlog;
 pub use control::{Control, OrderError, Stopped, Wish};
-pub use desk::lane;
+pub use desk::{fresh_leg, lane};
 pub use lately::{OUTCOMES, Recent};
 pub use order::{Order, OrderKind};
 pub use quota::QuotaNow;

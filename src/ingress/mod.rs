@@ -56,7 +56,9 @@ pub use counts::{Counts, ListenerCounts, REASONS};
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;
-pub use tls::{Certificates, TlsError, problems as certificate_problems};
+pub use tls::{
+    CertificateEnd, Certificates, TlsError, certificate_ends, certificate_files, problems as certificate_problems,
+};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;

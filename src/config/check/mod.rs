@@ -1,6 +1,7 @@
 //! From records to the typed configuration: what keys mean together, across all files.
 
 mod admin;
+mod alerts;
 mod clients;
 mod pickup;
 mod providers;
@@ -37,10 +38,11 @@ pub(super) struct Files {
 
 /// The configuration as far as it makes sense; what does not is among the problems.
 pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> (Config, Vec<RouteTest>) {
-    let server = server::check(files, cx);
+    let mut server = server::check(files, cx);
     let providers = providers::check(files, cx);
     let routes = routes::check(files, &server, &providers, cx);
     let tests = tests_of_routes::check(files, &server, &providers, &routes, cx);
+    server.alerts = alerts::check(files, &server.hostname, (&routes.names, &providers.names), cx);
     (Config { server, routes: routes.list, providers: providers.list }, tests)
 }
 

@@ -2,6 +2,7 @@
 //! judged in `check/`.
 
 mod admin;
+mod alerts;
 mod host;
 mod number;
 mod pickup;
@@ -13,6 +14,7 @@ mod server;
 mod users;
 
 pub(super) use admin::*;
+pub(super) use alerts::*;
 pub(super) use host::*;
 pub(super) use number::*;
 pub(super) use pickup::*;

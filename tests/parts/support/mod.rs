@@ -5,6 +5,7 @@ pub mod api;
 pub mod cert;
 pub mod dns;
 pub mod dovecot;
+pub mod hook;
 pub mod load;
 pub mod log;
 pub mod maildir;
