@@ -2,6 +2,7 @@
 
 mod alerts;
 mod check;
+mod demo;
 mod explain;
 mod hash_password;
 mod init;
@@ -42,6 +43,7 @@ enum Verb {
     Status(status::Args),
     Alerts(alerts::Args),
     Provider(provider::Args),
+    Demo(demo::Args),
     /// Submit a message as sendmail does; also when the program is called `sendmail`
     #[command(disable_help_flag = true)]
     Send(send::Args),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Alerts(args) => alerts::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),
         Verb::Schema(args) => schema::run(&args),
         Verb::HashPassword(args) => hash_password::run(&args),

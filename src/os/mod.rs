@@ -3,6 +3,7 @@
 mod clock;
 mod file;
 mod host;
+mod process;
 mod signal;
 mod socket;
 mod stamp;
@@ -13,6 +14,7 @@ pub use file::{
     open_plain, open_private, punch, read_at, sync_folder,
 };
 pub use host::{hostname, username};
+pub use process::{end_with_parent, terminate};
 pub use signal::StopRequests;
 pub use socket::{passed_sockets, reuse_address};
 pub use stamp::{FileStamp, mode_for_others, stamp};

@@ -13,6 +13,7 @@ mod alerts;
 mod backlog;
 mod balancer;
 mod clients;
+mod demo;
 mod directory;
 mod disk_full;
 mod every_client;
