@@ -127,6 +127,14 @@ pub(super) enum Fault {
     AdminClientCa,
     #[error("address {address} is taken by listener '{other}'; give the admin server another")]
     AdminAddressTaken { address: String, other: String },
+    #[error("a target of alerts has one of 'webhook' and 'mail'")]
+    WebhookOrMail,
+    #[error("this is no URL of a webhook; write one such as https://hooks.example/path")]
+    Webhook,
+    #[error("'{0}' is no share; write one such as 80%")]
+    Percent(String),
+    #[error("'{0}' is no day; write one such as \"2027-03-01\"")]
+    Day(String),
     #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
     ListenerPickup,
     #[error(

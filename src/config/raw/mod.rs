@@ -3,6 +3,7 @@
 
 mod audit;
 mod admin;
+mod alerts;
 mod host;
 mod number;
 mod pickup;
@@ -14,6 +15,7 @@ mod server;
 mod users;
 
 pub(super) use admin::*;
+pub(super) use alerts::*;
 pub(super) use audit::*;
 pub(super) use host::*;
 pub(super) use number::*;

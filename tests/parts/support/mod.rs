@@ -6,6 +6,7 @@ pub mod browser;
 pub mod cert;
 pub mod dns;
 pub mod dovecot;
+pub mod hook;
 pub mod load;
 pub mod log;
 pub mod maildir;
