@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::admin;
+use crate::alerts;
 use crate::audit::{AuditError, Keeper, KeeperOptions, Tap, Trail};
 use crate::config::{self, Config, Origin, Server};
 use crate::delivery;
@@ -29,7 +30,6 @@ use crate::ingress;
 use crate::mail::MidSource;
 use crate::os::{self, Clock, Condition, ReloadRequests, StopRequests};
 use crate::queue::{Follower, Queue, QueueError, QueueOptions};
-use crate::routing::Table;
 use crate::telemetry;
 
 pub use watch::Watched;
@@ -156,9 +156,10 @@ async fn serve(
     let reload_requests = ReloadRequests::listen().context("signals cannot be received")?;
     let clock = Clock::system();
     let mids = Arc::new(MidSource::default());
-    let table = Arc::new(Table::of(&config));
+    let table = Arc::new(alerts::table(&config));
     let revision = table.revision().to_owned();
     let transports = ways::transports(&config, &clock)?;
+    let alerting = alerts::Setup::new(&config, table.clone(), transports.clone());
     let server = &config.server;
     let started = clock.wall();
 
@@ -185,12 +186,25 @@ async fn serve(
         settings: delivery::Settings::from(server),
     });
     let (reloads, asked) = admin::Reloads::channel();
+    let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
+    let sessions = TaskTracker::new();
+    let alerts_deps = alerts::Deps {
+        queue: queue.clone(),
+        control: scheduler.control(),
+        meter: scheduler.meter(),
+        clock: clock.clone(),
+        mids: mids.clone(),
+        tasks: sessions.clone(),
+        token: stop_doors.clone(),
+    };
+    let (alerts, watch) = alerts::start(alerts_deps, alerting);
     let admin_deps = Arc::new(admin::Deps {
         configuration: shown(&origin),
         queue: queue.clone(),
         control: scheduler.control(),
         operator: scheduler.operator(),
         meter: scheduler.meter(),
+        alerts,
         listeners: ArcSwap::from_pointee(listeners),
         counts: counts.clone(),
         limits: ArcSwap::new(limits.clone()),
@@ -213,9 +227,7 @@ async fn serve(
         grace: server.shutdown_grace,
     });
 
-    let (stop_doors, stop_delivery) = (CancellationToken::new(), CancellationToken::new());
     let stop_admin = CancellationToken::new();
-    let sessions = TaskTracker::new();
     let mut pickup = server.pickup.clone().map(|settings| ingress::Pickup::new(deps.clone(), settings));
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
@@ -231,6 +243,7 @@ async fn serve(
     info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
     os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
     sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
+    sessions.spawn(watch.run());
 
     let signal = stop_requests.next().await;
     info!(signal, "stopping: no new sessions, attempts in flight get their time");

@@ -4,6 +4,7 @@
 pub mod cli; // one file a verb
 pub mod app; // builds the parts and starts them: the only place that knows them all
 pub mod admin; // what operators ask of the running relay, and tell it
+pub mod alerts; // what an operator must know without looking
 pub mod ingress; // doors in: listeners, TLS, the I/O of SMTP sessions
 pub mod delivery; // scheduler, limits, breakers, retry, attempt, settle
 pub mod transport; // ways out: mx, smtp, lmtp, sendgrid, mailgun, ses, maildir

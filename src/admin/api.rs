@@ -16,7 +16,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::gate::{known_hosts_only, operators_only};
 use super::pages::Pages;
-use super::{ErrorBody, Fault, Gate, Shared, explain, health, metrics, providers, queue, reload, status, trace};
+use super::{
+    ErrorBody, Fault, Gate, Shared, alerts, explain, health, metrics, providers, queue, reload, status, trace,
+};
 
 /// Octets of a request's body; routes that take more say so.
 const BODY: usize = 1 << 20;
@@ -43,6 +45,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         trace::Described::openapi(),
         explain::Described::openapi(),
         reload::Described::openapi(),
+        alerts::Described::openapi(),
     ] {
         document.merge(part);
     }
@@ -55,7 +58,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 fn for_operators() -> Router<Shared> {
     let document = get(|| async { Json(document()) });
     let all = Router::new().route("/openapi.json", document).merge(status::routes()).merge(reload::routes());
-    all.merge(providers::routes()).merge(queue::routes()).merge(trace::routes()).merge(explain::routes())
+    let all = all.merge(providers::routes()).merge(queue::routes()).merge(trace::routes());
+    all.merge(explain::routes()).merge(alerts::routes())
 }
 
 pub(super) fn router(deps: Shared, gate: Arc<Gate>, pages: &Pages) -> Router {

@@ -9,6 +9,7 @@
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
 mod acts;
+mod alerts;
 mod api;
 mod explain;
 mod fault;
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::alerts::Alerts;
 use crate::audit::Trail;
 use crate::config::{Admin, Listener, ListenerTls};
 use crate::delivery;
@@ -55,6 +57,7 @@ use crate::queue::Queue;
 use crate::telemetry;
 
 pub use acts::{Act, record};
+pub use alerts::{AlertList, AlertSent, AlertStatus, AlertTargetStatus, AlertTest};
 pub use api::document;
 pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
@@ -84,6 +87,7 @@ pub struct Deps {
     /// What is done to the queue.
     pub operator: delivery::operate::Operator,
     pub meter: Arc<delivery::Meter>,
+    pub alerts: Alerts,
     /// Of the configuration in force.
     pub listeners: ArcSwap<Vec<ListenerFacts>>,
     pub counts: Arc<ingress::Counts>,

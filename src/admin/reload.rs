@@ -59,7 +59,7 @@ pub struct Reload {
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadChange {
-    /// relay, listener, user, provider or route.
+    /// relay, listener, user, alert target, provider or route.
     pub kind: String,
     pub name: Option<String>,
     /// added, removed, changed or moved.
@@ -109,6 +109,19 @@ impl Reloads {
 }
 
 impl Reload {
+    /// Why it was refused, in a line; `None`: it was not.
+    pub fn refusal(&self) -> Option<String> {
+        if self.applied {
+            return None;
+        }
+        let mut errors = self.problems.iter().filter(|problem| problem.is_error());
+        let first = errors.next().map_or_else(|| "it has errors".to_owned(), ReloadProblem::line);
+        Some(match errors.count() {
+            0 => first,
+            more => format!("{first} (and {more} more: waypost check)"),
+        })
+    }
+
     /// In a few words.
     fn outcome(&self) -> String {
         if self.applied {
@@ -150,6 +163,16 @@ impl ReloadProblem {
 
     pub fn is_error(&self) -> bool {
         self.severity == "error"
+    }
+
+    /// Without the line that it is about.
+    fn line(&self) -> String {
+        match (&self.file, self.line, self.column) {
+            (Some(file), Some(line), Some(column)) => format!("{file}:{line}:{column}: {}", self.message),
+            (file, ..) => {
+                format!("{}{}", file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default(), self.message)
+            }
+        }
     }
 }
 

@@ -22,11 +22,11 @@ use super::configuration::{self, Checked, Noting};
 use super::watch::{LOOK, Watched};
 use super::ways::{self, Transports};
 use crate::admin::{self, ListenerFacts, Reload, ReloadChange, ReloadProblem, ReloadRequest};
+use crate::alerts;
 use crate::config::{self, Config, Listener, Origin, Problem, Severity, Sources};
 use crate::delivery;
 use crate::ingress::{self, Bound, Certificates, Deps, Doorway};
 use crate::os::{self, ReloadRequests};
-use crate::routing::Table;
 
 /// Changes that are told one by one in the log.
 const TOLD: usize = 50;
@@ -181,6 +181,7 @@ impl Live {
             Err(problem) => self.refused(by, vec![problem], &Sources::new("")),
         };
         self.parts.admin.reloads.ended(told.clone());
+        self.parts.admin.alerts.reloaded(told.refusal());
         told
     }
 
@@ -273,7 +274,7 @@ impl Live {
                 Arc::new(deps.access.renewed(server.users.clone(), server.directory.clone(), server.logins)?)
             };
             let doors = self.doors(&server.listeners, &certificates)?;
-            let table = Arc::new(Table::of(&config));
+            let table = Arc::new(alerts::table(&config));
             let deps = Arc::new(Deps {
                 hostname: server.hostname.clone(),
                 table: table.clone(),
@@ -355,6 +356,8 @@ impl Live {
         let facts: Vec<_> = config.server.listeners.iter().map(ListenerFacts::from).collect();
         self.parts.admin.listeners.store(Arc::new(facts));
         self.parts.admin.limits.store(deps.limits.clone());
+        let (table, transports) = (deps.table.clone(), self.parts.transports.clone());
+        self.parts.admin.alerts.apply(alerts::Setup::new(&config, table, transports));
         self.watch_certificates();
         self.change_pickup(&config, deps);
         self.parts.config = config;

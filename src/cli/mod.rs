@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod alerts;
 mod check;
 mod completions;
 mod demo;
@@ -48,6 +49,7 @@ enum Verb {
     Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Alerts(alerts::Args),
     Provider(provider::Args),
     Queue(queue::Args),
     Reload(reload::Args),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => diff::run(&args),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),
+        Verb::Alerts(args) => alerts::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),

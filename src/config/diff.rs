@@ -1,6 +1,7 @@
 //! What changes from one configuration to another, key by key and in words. Pure; no secret is ever told, only that it
 //! changed.
 
+mod alerts;
 mod facts;
 mod server;
 #[cfg(test)]
@@ -36,6 +37,8 @@ pub enum Kind {
     Relay,
     Listener,
     User,
+    #[serde(rename = "alert target")]
+    AlertTarget,
     Provider,
     Route,
 }
@@ -59,10 +62,12 @@ pub struct ChangeJson<'a> {
     text: String,
 }
 
-/// All changes: the relay's own first, then those of listeners, users, providers and routes.
+/// All changes: the relay's own first, then those of listeners, users, targets of alerts, providers and routes.
 pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
     let mut changes = Vec::new();
-    let facts = (server::relay(&old.server), server::relay(&new.server));
+    let alerts = (&old.server.alerts, &new.server.alerts);
+    let rules = alerts::are_on(alerts.0) && alerts::are_on(alerts.1);
+    let facts = (server::relay(&old.server, rules), server::relay(&new.server, rules));
     compare(Kind::Relay, None, facts, &mut changes);
     named(
         Kind::Listener,
@@ -73,6 +78,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &mut changes,
     );
     named(Kind::User, &old.server.users, &new.server.users, |u| u.name.clone(), server::user, &mut changes);
+    let targets = (alerts::targets(alerts.0), alerts::targets(alerts.1));
+    named(Kind::AlertTarget, &targets.0, &targets.1, |(name, _)| name.clone(), alerts::target, &mut changes);
     named(
         Kind::Provider,
         &old.providers,
@@ -220,6 +227,7 @@ impl Kind {
             Self::Relay => "relay",
             Self::Listener => "listener",
             Self::User => "user",
+            Self::AlertTarget => "alert target",
             Self::Provider => "provider",
             Self::Route => "route",
         }

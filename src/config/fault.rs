@@ -129,14 +129,20 @@ pub(super) enum Fault {
     AdminAddressTaken { address: String, other: String },
     #[error("'{0}' is no OTLP endpoint; write one such as http://127.0.0.1:4318 or https://collector.example")]
     Collector(String),
-    #[error("'{0}' is no share; write one such as 10%")]
-    Percent(String),
     #[error("traces are made of the audit trail, and 'audit' is off: turn it on, or remove 'telemetry'")]
     TelemetryWithoutTrail,
     #[error("'{0}' is no field name of HTTP")]
     HttpFieldName(String),
     #[error("the value of '{0}' has a line end or another control character in it: no field of HTTP can carry it")]
     HttpFieldValue(String),
+    #[error("a target of alerts has one of 'webhook' and 'mail'")]
+    WebhookOrMail,
+    #[error("this is no URL of a webhook; write one such as https://hooks.example/path")]
+    Webhook,
+    #[error("'{0}' is no share; write one such as 80%")]
+    Percent(String),
+    #[error("'{0}' is no day; write one such as \"2027-03-01\"")]
+    Day(String),
     #[error("the name 'pickup' stands for the pickup folder: give the listener another, or set 'pickup: none'")]
     ListenerPickup,
     #[error(

@@ -5,6 +5,7 @@
 //! wrong becomes a `Problem` on each of these steps, and reading goes on: one run finds all.
 
 mod admin;
+mod alerts;
 mod audit;
 mod check;
 mod clients;
@@ -25,6 +26,7 @@ mod unit;
 mod verifier;
 
 pub use admin::Admin;
+pub use alerts::{AlertRules, AlertTarget, Alerts, Growth, MailTarget, WebhookTarget};
 pub use audit::{Audit, AuditAddresses};
 pub use clients::{ClientLimits, ClientTimeouts, LoginLimits, MailLimits};
 pub use diff::{Change, ChangeJson, Kind as ChangeKind, What as ChangeWhat, changes};

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    AddressPattern, Admin, Audit, ClientLimits, DomainPattern, Glob, LoginLimits, MailLimits, Rate, Secret, Size,
-    Telemetry, Verifier,
+    AddressPattern, Admin, Alerts, Audit, ClientLimits, DomainPattern, Glob, LoginLimits, MailLimits, Rate, Secret,
+    Size, Telemetry, Verifier,
 };
 use crate::mail::{Domain, EnhancedStatus, ProviderName, RouteName};
 
@@ -50,6 +50,7 @@ pub struct Server {
     pub nameservers: Vec<SocketAddr>,
     /// `None`: nobody can look at the relay or steer it while it runs.
     pub admin: Option<Admin>,
+    pub alerts: Alerts,
     pub log: LogSettings,
     /// How long attempts in flight may still take after SIGTERM.
     pub shutdown_grace: Duration,

@@ -354,7 +354,8 @@ fn rerouted(draft: &mut Draft, from: &Leg, recipient: LegRecipient, lane: Lane, 
     draft.legs.push(leg);
 }
 
-fn fresh_leg(lane: Lane, state: LegState, now: Timestamp) -> Leg {
+/// A leg that was never tried, of the first recipient.
+pub fn fresh_leg(lane: Lane, state: LegState, now: Timestamp) -> Leg {
     let recipients = vec![LegRecipient { index: 0, last: None }];
     let (passed, orders) = (Vec::new(), Orders::default());
     Leg { lane, due: now, recipients, attempts: 0, passed, state, warned: false, orders, tried: None }

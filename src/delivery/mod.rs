@@ -71,7 +71,7 @@ use crate::transport::Transport;
 pub use backlog::Backlog;
 pub use change::Change;
 pub use control::{Control, OrderError, Stopped, Wish};
-pub use desk::lane;
+pub use desk::{fresh_leg, lane};
 pub use lately::{OUTCOMES, Recent};
 pub use order::{Order, OrderKind};
 pub use pulse::Pulse;

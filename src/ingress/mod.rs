@@ -59,7 +59,10 @@ pub use import::{ImportError, Imported, import};
 pub use legs::NO_ROUTE;
 pub use limits::Limits;
 pub use pickup::Pickup;
-pub use tls::{Certificates, Handshakes, TlsError, problems as certificate_problems};
+pub use tls::{
+    CertificateEnd, Certificates, Handshakes, TlsError, certificate_ends, certificate_files,
+    problems as certificate_problems,
+};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;

@@ -5,6 +5,7 @@
 //!   later and cannot be used is told and leaves the old one where it was;
 //! - a listener with TLS always has a certificate: where none is given, one that the relay has made itself.
 
+mod ends;
 mod handshakes;
 mod judge;
 mod pair;
@@ -28,6 +29,7 @@ use crate::config::{Admin, Listener, ListenerTls, Server, TlsFiles};
 use crate::mail::Timestamp;
 use crate::os::Clock;
 
+pub use ends::{CertificateEnd, certificate_ends, certificate_files};
 pub use handshakes::Handshakes;
 pub use judge::problems;
 use pair::Pair;

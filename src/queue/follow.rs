@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::Memory;
 use super::error::Fault;
 use super::journal::{Position, beginning, replay};
 use super::lease::lock;
 use super::medium::Medium;
+use super::{Memory, Queue};
 
 /// Groups that wait for the follower; beyond, it reads them from the journal.
 const GROUPS: usize = 1024;
@@ -60,6 +60,8 @@ pub(super) struct Followed {
     /// Where what is durable in the journal ends.
     end: Mutex<Position>,
     waiting: AtomicUsize,
+    /// Why the follower cannot write.
+    fails: Mutex<Option<String>>,
 }
 
 impl Default for Followed {
@@ -70,6 +72,7 @@ impl Default for Followed {
             mark: Mutex::default(),
             end: Mutex::new(Position::START),
             waiting: AtomicUsize::new(0),
+            fails: Mutex::default(),
         }
     }
 }
@@ -82,6 +85,10 @@ impl Followed {
 
     pub(super) fn mark(&self) -> Option<Vec<u8>> {
         lock(&self.mark).clone()
+    }
+
+    pub(super) fn fails(&self) -> Option<String> {
+        lock(&self.fails).clone()
     }
 }
 
@@ -97,6 +104,30 @@ pub(super) enum Told {
     /// Somebody wants all that is in the journal made durable.
     Keep(oneshot::Sender<Result<(), String>>),
     End,
+}
+
+impl Queue {
+    /// Somebody follows the journal: notes are read.
+    pub fn is_followed(&self) -> bool {
+        self.0.follower.is_some()
+    }
+
+    /// Returns when whoever follows the journal has all that was acknowledged so far, durably. At once where nobody does.
+    pub async fn followed_up(&self) -> Result<(), String> {
+        let Some(follower) = self.0.follower.clone() else { return Ok(()) };
+        let (done, kept) = oneshot::channel();
+        // The line may be full for a moment.
+        let told = tokio::task::spawn_blocking(move || follower.send(Told::Keep(done))).await;
+        match told {
+            Ok(Ok(())) => kept.await.unwrap_or_else(|_| Err("the queue has been closed".to_owned())),
+            Ok(Err(_)) | Err(_) => Err("the queue has been closed".to_owned()),
+        }
+    }
+
+    /// Why whoever follows the journal is behind: it cannot be written. Mail goes on.
+    pub fn follower_fails(&self) -> Option<String> {
+        self.0.memory.followed.fails()
+    }
 }
 
 /// The writer's end.
@@ -281,6 +312,7 @@ impl Following {
         let done = mended.and_then(|()| self.catch_up()).and_then(|()| self.keep());
         match &done {
             Ok(()) if self.failing.take().is_some() => {
+                *lock(&self.memory.followed.fails) = None;
                 info!("the queue's follower is written again, and lacks nothing")
             }
             Ok(()) => {}
@@ -316,6 +348,7 @@ impl Following {
             Some(failing) => failing.told,
         };
         self.failing = Some(Failing { again: now + self.pause, told });
+        *lock(&self.memory.followed.fails) = Some(why.to_owned());
     }
 
     fn keep(&mut self) -> Result<(), String> {

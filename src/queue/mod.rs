@@ -309,23 +309,6 @@ impl Queue {
         written.await.map_err(|_| QueueError::Closed)?
     }
 
-    /// Somebody follows the journal: notes are read.
-    pub fn is_followed(&self) -> bool {
-        self.0.follower.is_some()
-    }
-
-    /// Returns when whoever follows the journal has all that was acknowledged so far, durably. At once where nobody does.
-    pub async fn followed_up(&self) -> Result<(), String> {
-        let Some(follower) = self.0.follower.clone() else { return Ok(()) };
-        let (done, kept) = oneshot::channel();
-        // The line may be full for a moment.
-        let told = tokio::task::spawn_blocking(move || follower.send(Told::Keep(done))).await;
-        match told {
-            Ok(Ok(())) => kept.await.unwrap_or_else(|_| Err("the queue has been closed".to_owned())),
-            Ok(Err(_)) | Err(_) => Err("the queue has been closed".to_owned()),
-        }
-    }
-
     /// Whether a message of so many octets would be taken now: what a client is told before it sends its content.
     pub fn admits(&self, octets: u64) -> Result<(), QueueError> {
         if let Some(refusal) = lock(&self.0.memory.refusal).told() {

@@ -70,7 +70,12 @@ impl Table {
 
     /// The same, under the name of what it was made of (`Config::revision`).
     pub fn of(config: &Config) -> Self {
-        Self { revision: config.revision.clone(), ..Self::new(config.routes.clone(), config.providers.clone()) }
+        Self::with_routes(config, config.routes.clone())
+    }
+
+    /// The same, with these routes in the place of the configuration's.
+    pub fn with_routes(config: &Config, routes: Vec<Arc<Route>>) -> Self {
+        Self { revision: config.revision.clone(), ..Self::new(routes, config.providers.clone()) }
     }
 
     /// Names this table in logs and in the trail; empty where it was not made of a configuration.

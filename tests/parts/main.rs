@@ -9,6 +9,7 @@ mod page;
 
 mod activation;
 mod admin;
+mod alerts;
 mod backlog;
 mod balancer;
 mod clients;

@@ -1,5 +1,6 @@
 //! What a user reads when a configuration is wrong: exact messages at exact places.
 
+mod alerts;
 mod providers;
 
 use std::io;
@@ -266,14 +267,14 @@ fn the_server() {
             (
                 "nonsense: 1",
                 &[
-                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, audit, telemetry, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
+                    "1:1: unknown key 'nonsense'; known here: hostname, listeners, tls, users, logins, queue, audit, telemetry, pickup, dns, admin, alerts, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout",
                 ],
             ),
             ("reload: often", &["1:9: 'often' is none of watch, manual"]),
             (
                 "- a\n- b",
                 &[
-                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, audit, telemetry, pickup, dns, admin, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
+                    "1:1: a mapping with hostname, listeners, tls, users, logins, queue, audit, telemetry, pickup, dns, admin, alerts, log, reload, shutdown_grace, max_connections, max_connections_per_client, connection_rate, exempt_clients, max_content_memory, timeout is wanted here, this is a list",
                 ],
             ),
             (
@@ -292,7 +293,7 @@ fn the_server() {
                 "telemetry: {endpoint: \"collector:4317\", sample: 0%, headers: {\"x key\": \"${env:KEY}\"}}",
                 &[
                     "1:23: 'collector:4317' is no OTLP endpoint; write one such as http://127.0.0.1:4318 or https://collector.example",
-                    "1:49: '0%' is no share; write one such as 10%",
+                    "1:49: '0%' is no share; write one such as 80%",
                     "1:63: 'x key' is no field name of HTTP",
                 ],
             ),

@@ -88,11 +88,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 #[derive(Default)]
 struct Seen {
     out: bool,
+    alerts: Vec<(String, String)>,
 }
 
 impl Seen {
     /// What is new. A probe is no news: it says nothing before it has ended.
-    fn look(&mut self, status: &Status) -> Vec<String> {
+    fn look(&mut self, status: Status) -> Vec<String> {
         let mut events = Vec::new();
         match (self.out, status.primary.as_str()) {
             (false, "open") => {
@@ -107,6 +108,11 @@ impl Seen {
             }
             _ => {}
         }
+        let is_new = |alert: &&(String, String)| !self.alerts.iter().any(|known| known.0 == alert.0);
+        events.extend(status.alerts.iter().filter(is_new).map(|alert| format!("an alert: {}", alert.1)));
+        let is_over = |alert: &&(String, String)| !status.alerts.iter().any(|on| on.0 == alert.0);
+        events.extend(self.alerts.iter().filter(is_over).map(|alert| format!("the alert is over: {}", alert.0)));
+        self.alerts = status.alerts;
         events
     }
 }
@@ -205,7 +211,7 @@ impl Stage {
                 (before, looks) = (now, 0);
             }
             looks += 1;
-            for event in seen.look(&status) {
+            for event in seen.look(status) {
                 self.tell.event(&event)?;
             }
         }

@@ -34,6 +34,8 @@ pub(super) struct Status {
     /// The state of the primary.
     pub(super) primary: String,
     pub(super) error: Option<String>,
+    /// Name and text of the alerts that are on.
+    pub(super) alerts: Vec<(String, String)>,
 }
 
 impl Relay {
@@ -118,15 +120,22 @@ impl Relay {
     }
 
     pub(super) async fn status(&self) -> anyhow::Result<Status> {
-        let status = self.get("status").await?;
+        let (status, alerts) = tokio::try_join!(self.get("status"), self.get("alerts"))?;
         let providers = status["providers"].as_array().map(Vec::as_slice).unwrap_or_default();
         let primary = providers.iter().find(|provider| provider["name"] == super::PRIMARY);
         let primary = primary.context("the relay tells nothing of its providers")?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
+        let alerts = alerts["alerts"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
         Ok(Status {
             queued: status["queue"]["messages"].as_u64().unwrap_or(0),
             primary: text(&primary["state"]).unwrap_or_default(),
             error: text(&primary["last_error"]["text"]),
+            alerts: alerts
+                .filter_map(|alert| {
+                    let name = format!("{} {}", text(&alert["rule"])?, text(&alert["subject"])?);
+                    Some((name, text(&alert["summary"])?))
+                })
+                .collect(),
         })
     }
 
@@ -166,6 +175,7 @@ admin: {{address: \"127.0.0.1:0\"}}
 queue: {{retry: [1s, 2s], min_free: 0MB}}
 pickup: none
 log: {{format: text, level: info}}
+alerts: {{rules: {{breaker: 2s, settle: 1s}}}}
 "
     );
     let provider = |one: &StandIn| {

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 
 use crate::admin::ImportAnswer;
+use crate::alerts;
 use crate::app;
 use crate::cli::remote::Remote;
 use crate::cli::{load, log};
@@ -18,7 +19,6 @@ use crate::ingress;
 use crate::mail::{MidSource, Timestamp};
 use crate::os::{self, Clock};
 use crate::queue::Queue;
-use crate::routing::Table;
 
 pub enum Ask {
     There(Box<Remote>),
@@ -167,7 +167,7 @@ impl Here {
         let settings = Settings::from(&config.server);
         let operator = Operator::offline(Offline {
             queue,
-            table: Arc::new(Table::of(&config)),
+            table: Arc::new(alerts::table(&config)),
             clock: Clock::system(),
             mids: Arc::new(MidSource::default()),
             settings,

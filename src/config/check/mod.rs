@@ -2,6 +2,7 @@
 
 mod audit;
 mod admin;
+mod alerts;
 mod clients;
 mod pickup;
 mod providers;
@@ -39,10 +40,11 @@ pub(super) struct Files {
 
 /// The configuration as far as it makes sense; what does not is among the problems.
 pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> (Config, Vec<RouteTest>) {
-    let server = server::check(files, cx);
+    let mut server = server::check(files, cx);
     let providers = providers::check(files, cx);
     let routes = routes::check(files, &server, &providers, cx);
     let tests = tests_of_routes::check(files, &server, &providers, &routes, cx);
+    server.alerts = alerts::check(files, &server.hostname, (&routes.names, &providers.names), cx);
     let revision = Arc::from("");
     (Config { server, routes: routes.list, providers: providers.list, revision }, tests)
 }

@@ -15,7 +15,7 @@ use crate::config::model::{
 use crate::config::raw::{OrNever, RawAllowed, RawListener, RawLogins, RawQueue, Reloading, ServerFile, Span};
 use crate::config::read::{Cx, Field, Record};
 use crate::config::tree::Spot;
-use crate::config::{ClientLimits, LoginLimits, MailLimits, Size};
+use crate::config::{Alerts, ClientLimits, LoginLimits, MailLimits, Size};
 use crate::mail::Domain;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,6 +39,7 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             telemetry: None,
             queue,
             nameservers: Vec::new(),
+            alerts: Alerts::default(),
             log: LogSettings { format: None, level: "info".to_owned() },
             shutdown_grace: Duration::from_secs(30),
             clients: ClientLimits::default(),
@@ -87,6 +88,8 @@ pub(super) fn check(files: &Files, cx: &mut Cx<'_>) -> Server {
             .and_then(|dns| dns.nameservers.get())
             .map(|servers| servers.iter().map(|server| server.0).collect())
             .unwrap_or_default(),
+        // Judged when routes and providers are known.
+        alerts: Alerts::default(),
         log: LogSettings {
             format: log.and_then(|log| log.format.get()).copied(),
             level: log.and_then(|log| log.level.get()).map_or_else(|| "info".to_owned(), |level| level.0.clone()),

@@ -30,10 +30,11 @@ pub(super) const RESTART: &[&str] = &[
     "admin.client_ca",
 ];
 
-pub(super) fn relay(server: &Server) -> Facts {
+/// `rules`: those of alerts are told one by one.
+pub(super) fn relay(server: &Server, rules: bool) -> Facts {
     let Server { hostname, listeners: _, tls, users: _, directory, logins, queue, pickup, nameservers, log, .. } =
         server;
-    let Server { shutdown_grace, clients, watch, admin, audit, telemetry, .. } = server;
+    let Server { shutdown_grace, clients, watch, admin, audit, alerts, telemetry, .. } = server;
     let mut facts = Facts::default();
     facts.add("hostname", hostname);
     if !tls.is_empty() {
@@ -98,6 +99,7 @@ pub(super) fn relay(server: &Server) -> Facts {
             facts.add("admin", "off");
         }
     }
+    super::alerts::relay(alerts, rules, &mut facts);
     let LogSettings { format, level } = log;
     facts.may("log.format", format.map(word)).add("log.level", level);
     facts.add("shutdown_grace", span(*shutdown_grace)).add("reload", if *watch { "watch" } else { "manual" });

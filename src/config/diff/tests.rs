@@ -124,6 +124,24 @@ fn each_change_in_its_words() {
                 "listener 'default': burst 5, was not set",
             ],
         ),
+        (
+            "relay.example\n",
+            "relay.example\nalerts:\n  rules: {oldest: {rest: 6h, \"*\": never}, growth: {messages: 50, within: 5m}, quota: 70%, paused: false, \
+             ends: {the key of mailgun: \"2027-03-01\"}}\n  to: [{webhook: \"https://hooks.example/a\"}, {webhook: \"https://hooks.example/b\"}, \
+             {name: pager, mail: ops@corp.example, via: ses}]\n",
+            &[
+                "relay: alerts.rules.oldest 1h → never",
+                "relay: alerts.rules.oldest.rest 6h, was not set",
+                "relay: alerts.rules.growth 1000 within 10m → 50 within 5m",
+                "relay: alerts.rules.quota 80% → 70%",
+                "relay: alerts.rules.paused true → false",
+                "relay: alerts.rules.ends the key of mailgun on 2027-03-01, was not set",
+                "alert target 'hooks.example' added",
+                "alert target 'hooks.example (2)' added",
+                "alert target 'pager' added",
+            ],
+        ),
+        ("relay.example\n", "relay.example\nalerts: off\n", &["relay: alerts on → off"]),
         ("rest, deliver", "rest , deliver", &[]),
     ] {
         let mut found = changed(old, new);
@@ -131,6 +149,32 @@ fn each_change_in_its_words() {
         found.sort();
         words.sort();
         assert_eq!(found, words, "{old} → {new}");
+    }
+}
+
+#[test]
+fn targets_of_alerts_are_told_by_name_and_webhooks_without_their_urls() {
+    let told = |old: &str, new: &str| {
+        let with = |to: &str| config(&format!("{SERVER}alerts: {{to: [{to}]}}\n"), ROUTES, PROVIDERS);
+        told(&with(old), &with(new))
+    };
+    for (old, new, words) in [
+        (
+            "{name: pager, mail: ops@corp.example, via: ses}",
+            "{name: pager, mail: [ops@corp.example, boss@corp.example]}",
+            &[
+                "alert target 'pager': mail ops@corp.example → boss@corp.example, ops@corp.example",
+                "alert target 'pager': via no longer set, was ses",
+            ][..],
+        ),
+        (
+            "{webhook: \"https://hooks.example/one\"}",
+            "{webhook: \"https://hooks.example/two\", secret: \"${env:KEY}\"}",
+            &["alert target 'hooks.example': webhook changed", "alert target 'hooks.example': secret ***, was not set"],
+        ),
+        ("{mail: ops@corp.example}", "", &["alert target 'ops@corp.example' removed"]),
+    ] {
+        assert_eq!(told(old, new), words, "{old} → {new}");
     }
 }
 

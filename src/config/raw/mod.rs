@@ -3,6 +3,7 @@
 
 mod audit;
 mod admin;
+mod alerts;
 mod host;
 mod number;
 mod pickup;
@@ -15,6 +16,7 @@ mod telemetry;
 mod users;
 
 pub(super) use admin::*;
+pub(super) use alerts::*;
 pub(super) use audit::*;
 pub(super) use host::*;
 pub(super) use number::*;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{
-    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAudit, RawPickup, RawTelemetry,
-    RawUsers, Span,
+    Count, Int, LogLevel, Name, NameServer, OrNever, PasswordHash, Pause, RawAdmin, RawAlerts, RawAudit, RawPickup,
+    RawTelemetry, RawUsers, Span,
 };
 use crate::config::read::{List, OneOrMany, either, record, words};
 use crate::config::tree::Value;
@@ -40,6 +40,8 @@ record! {
         may "dns" dns: RawDns,
         /// The admin server, or off. Default: on 127.0.0.1:8025.
         may "admin" admin: RawAdmin,
+        /// When something is an alert, and whom it is told beside the log; or off. Default: on, and nobody beside the log.
+        may "alerts" alerts: RawAlerts,
         /// The log.
         may "log" log: RawLog,
         /// How changed files of the configuration take effect: watch, by themselves, or manual, by SIGHUP and `waypost reload`

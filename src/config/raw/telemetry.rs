@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::Percent;
 use super::host::authority;
 use super::scalar::text;
 use crate::config::Secret;
@@ -35,15 +36,6 @@ text!(
     json!({"type": "string", "pattern": "^https?://[^?#]+$"}),
     |text, _cx| collector(text).map(Self).ok_or_else(|| Fault::Collector(text.clone()))
 );
-
-/// A share such as `10%`.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::config) struct Percent(pub u8);
-
-text!(Percent, "a share such as 10%", json!({"type": "string", "pattern": "^[0-9]{1,3} *%$"}), |text, _cx| {
-    let number = text.strip_suffix('%').and_then(|digits| digits.trim_end().parse::<u8>().ok());
-    number.filter(|percent| (1..=100).contains(percent)).map(Self).ok_or_else(|| Fault::Percent(text.clone()))
-});
 
 fn collector(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;

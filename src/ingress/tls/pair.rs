@@ -65,7 +65,7 @@ impl Pair {
 }
 
 impl Leaf {
-    fn read(file: &Path, der: &[u8]) -> Result<Self, TlsError> {
+    pub fn read(file: &Path, der: &[u8]) -> Result<Self, TlsError> {
         let unreadable = |error: String| TlsError::Unreadable { file: file.to_owned(), error };
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(error.to_string()))?;
         let (mut names, mut addresses) = (Vec::new(), Vec::new());

@@ -14,7 +14,7 @@ use crate::config::TlsFiles;
 use crate::mail::{Domain, Timestamp};
 use crate::os;
 
-const CERTIFICATE: &str = "self-signed.cert.pem";
+pub const CERTIFICATE: &str = "self-signed.cert.pem";
 const KEY: &str = "self-signed.key.pem";
 /// Clients may have been told to trust it: it stays for as long as the hardware.
 const YEARS: i16 = 10;

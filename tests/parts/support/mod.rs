@@ -7,6 +7,7 @@ pub mod cert;
 pub mod collector;
 pub mod dns;
 pub mod dovecot;
+pub mod hook;
 pub mod load;
 pub mod log;
 pub mod maildir;

@@ -1,0 +1,237 @@
+//! Alerts: what an operator must know without looking, told once when it begins and once when it is over.
+//!
+//! The way of an alert, with the file of each step: every few seconds `watch` gathers how the relay stands (`facts`) and what was
+//! before (`history`); `rules` say which conditions hold; `book` knows which are on, damps what comes and goes, and gives news;
+//! `post` makes a bounded number of messages of them; `words` puts them into words; a `courier` for each target brings them, to a
+//! `webhook` or as a `letter` by the queue and the routes of `routes`.
+//!
+//! Promises:
+//! - all of deciding is pure: `rules`, `history`, `book`, `post`, `words`;
+//! - which alerts are on survives a restart (`alerts.json` beside the queue), and is not told again;
+//! - a target that does not answer costs a task and 64 notes, and holds up nobody else.
+
+mod book;
+mod courier;
+mod facts;
+mod history;
+mod letter;
+mod post;
+mod routes;
+mod rules;
+mod span;
+mod watch;
+mod webhook;
+mod words;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{AlertRules, AlertTarget, Config, TlsFiles};
+use crate::delivery;
+use crate::ingress;
+use crate::mail::{Domain, MidSource};
+use crate::os::Clock;
+use crate::queue::Queue;
+use crate::routing::Table;
+use courier::{Courier, Way};
+use facts::Trouble;
+use words::{By, Note};
+
+pub use book::Running;
+pub use courier::{Last, Transports};
+pub use routes::table;
+pub use watch::Watch;
+pub use words::details;
+
+/// For the test of a target.
+const TEST: Duration = Duration::from_secs(20);
+
+/// What watching and telling need, whatever the configuration.
+pub struct Deps {
+    pub queue: Queue,
+    pub control: delivery::Control,
+    pub meter: Arc<delivery::Meter>,
+    pub clock: Clock,
+    pub mids: Arc<MidSource>,
+    /// Where couriers run, and what ends them.
+    pub tasks: TaskTracker,
+    pub token: CancellationToken,
+}
+
+/// What the configuration says. A new one takes its place as a whole.
+pub struct Setup {
+    hostname: Domain,
+    rules: AlertRules,
+    targets: Vec<AlertTarget>,
+    max_messages: u64,
+    certificates: Vec<TlsFiles>,
+    table: Arc<Table>,
+    transports: Transports,
+}
+
+impl Setup {
+    /// `table` is the one in force, with the relay's own routes in it (`table`).
+    pub fn new(config: &Config, table: Arc<Table>, transports: Transports) -> Self {
+        let server = &config.server;
+        Self {
+            hostname: server.hostname.clone(),
+            rules: server.alerts.rules.clone(),
+            targets: server.alerts.targets.clone(),
+            max_messages: server.queue.max_messages,
+            certificates: ingress::certificate_files(server),
+            table,
+            transports,
+        }
+    }
+}
+
+/// A handle; clones speak of the same alerts.
+#[derive(Clone)]
+pub struct Alerts(Arc<Shared>);
+
+struct Shared {
+    deps: Arc<Deps>,
+    setup: Mutex<Arc<Setup>>,
+    couriers: Mutex<Vec<Courier>>,
+    running: Mutex<Vec<Running>>,
+    reload: Mutex<Option<Trouble>>,
+    trail: Mutex<Option<Trouble>>,
+}
+
+/// A target, and how it fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub name: String,
+    /// `webhook` or `mail`.
+    pub kind: &'static str,
+    /// Notes that wait for it.
+    pub waiting: usize,
+    pub last: Option<Last>,
+}
+
+/// What came of a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    pub target: String,
+    pub kind: &'static str,
+    pub ok: bool,
+    /// What was answered, or why not.
+    pub text: String,
+}
+
+/// Begins with what was on at the last stop; the watch is to be run. Within the runtime. Blocking, for a moment.
+pub fn start(deps: Deps, setup: Setup) -> (Alerts, Watch) {
+    let path = deps.queue.path().to_owned();
+    let (deps, setup) = (Arc::new(deps), Arc::new(setup));
+    let shared = Shared {
+        couriers: Mutex::new(couriers(&deps, &setup)),
+        deps,
+        setup: Mutex::new(setup),
+        running: Mutex::default(),
+        reload: Mutex::default(),
+        trail: Mutex::default(),
+    };
+    let alerts = Alerts(Arc::new(shared));
+    let watch = Watch::new(alerts.clone(), &path);
+    (alerts, watch)
+}
+
+fn couriers(deps: &Arc<Deps>, setup: &Arc<Setup>) -> Vec<Courier> {
+    Way::all(&setup.targets).into_iter().map(|way| Courier::start(deps, setup, way)).collect()
+}
+
+impl Alerts {
+    /// A configuration that takes over. What waits for targets of the old one is brought still.
+    pub fn apply(&self, setup: Setup) {
+        let setup = Arc::new(setup);
+        *lock(&self.0.couriers) = couriers(&self.0.deps, &setup);
+        *lock(&self.0.setup) = setup;
+    }
+
+    /// The last reload of the configuration failed, or did not.
+    pub fn reloaded(&self, error: Option<String>) {
+        self.trouble(&self.0.reload, error);
+    }
+
+    /// The audit trail is behind, or is not.
+    fn trail_is(&self, error: Option<String>) {
+        self.trouble(&self.0.trail, error);
+    }
+
+    /// What is on, by kind and name.
+    pub fn running(&self) -> Vec<Running> {
+        lock(&self.0.running).clone()
+    }
+
+    pub fn targets(&self) -> Vec<Target> {
+        let couriers = lock(&self.0.couriers);
+        let target = |courier: &Courier| Target {
+            name: courier.name.clone(),
+            kind: courier.kind,
+            waiting: courier.waiting(),
+            last: courier.last(),
+        };
+        couriers.iter().map(target).collect()
+    }
+
+    /// Sends a test to each target, once and past the queue, and waits for what comes of it.
+    pub async fn test(&self) -> Vec<Tested> {
+        let (setup, deps, id) = (self.setup(), &self.0.deps, self.id());
+        let note = words::test(By { relay: setup.hostname.as_str(), id: &id, now: deps.clock.now() });
+        let tests = Way::all(&setup.targets).into_iter().map(|way| {
+            let (setup, note) = (&setup, &note);
+            async move {
+                let (ok, text) = match timeout(TEST, way.try_now(deps, setup, note)).await {
+                    Ok(Ok(text)) => (true, text),
+                    Ok(Err(failure)) => (false, failure.text),
+                    Err(_) => (false, format!("nothing came of it within {} s", TEST.as_secs())),
+                };
+                Tested { target: way.name().to_owned(), kind: way.kind(), ok, text }
+            }
+        });
+        join_all(tests).await
+    }
+
+    fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&lock(&self.0.setup))
+    }
+
+    fn show(&self, running: Vec<Running>) {
+        *lock(&self.0.running) = running;
+    }
+
+    fn send(&self, note: Arc<Note>) {
+        for courier in &*lock(&self.0.couriers) {
+            courier.hand_in(&note);
+        }
+    }
+
+    /// Of a note.
+    fn id(&self) -> String {
+        self.0.deps.mids.next(self.0.deps.clock.now(), rand::random()).to_string()
+    }
+
+    fn reload(&self) -> Option<Trouble> {
+        lock(&self.0.reload).clone()
+    }
+
+    fn trail(&self) -> Option<Trouble> {
+        lock(&self.0.trail).clone()
+    }
+
+    fn trouble(&self, place: &Mutex<Option<Trouble>>, error: Option<String>) {
+        let now = self.0.deps.clock.now();
+        let mut trouble = lock(place);
+        let since = trouble.as_ref().map_or(now, |trouble| trouble.since);
+        *trouble = error.map(|text| Trouble { since, text });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
