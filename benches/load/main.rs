@@ -45,6 +45,9 @@ struct Options {
     /// Recipients of each message.
     #[arg(long, default_value_t = 1)]
     recipients: u32,
+    /// Domains of the recipients; with more than one, each message has its own recipient, and one of fifty senders.
+    #[arg(long, default_value_t = 1)]
+    domains: u32,
     /// The number of the first message.
     #[arg(long, default_value_t = 0)]
     first: u32,

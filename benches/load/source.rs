@@ -1,5 +1,6 @@
 //! The client: sessions that send message after message, with pipelining (RFC 2920).
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -113,6 +114,8 @@ async fn session(
 
 struct Message {
     recipients: u32,
+    domains: u32,
+    /// With one domain, that of each message.
     envelope: Vec<u8>,
     before: Vec<u8>,
     after: Vec<u8>,
@@ -120,11 +123,7 @@ struct Message {
 
 impl Message {
     fn new(options: &Options) -> Self {
-        let mut envelope = b"MAIL FROM:<load@sender.example>\r\n".to_vec();
-        for n in 0..options.recipients {
-            envelope.extend(format!("RCPT TO:<sink{n}@recipient.example>\r\n").bytes());
-        }
-        envelope.extend(b"DATA\r\n");
+        let envelope = envelope("load@sender.example", options.recipients, |n| format!("sink{n}@recipient.example"));
         let before = b"From: <load@sender.example>\r\nTo: <sink0@recipient.example>\r\nSubject: load\r\n\
             Date: Tue, 24 Nov 2026 12:00:00 +0000\r\nX-Load: "
             .to_vec();
@@ -134,7 +133,16 @@ impl Message {
             after.extend(&line);
         }
         after.extend(b".\r\n");
-        Self { recipients: options.recipients, envelope, before, after }
+        Self { recipients: options.recipients, domains: options.domains, envelope, before, after }
+    }
+
+    fn envelope(&self, number: u32) -> Cow<'_, [u8]> {
+        if self.domains <= 1 {
+            return Cow::Borrowed(&self.envelope);
+        }
+        let (sender, domain) = (number % 50, number % self.domains);
+        let recipient = |n| format!("r{number}.{n}@d{domain}.example");
+        Cow::Owned(envelope(&format!("app@s{sender}.example"), self.recipients, recipient))
     }
 
     fn content(&self, n: u32) -> Vec<u8> {
@@ -144,6 +152,15 @@ impl Message {
         content.extend(&self.after);
         content
     }
+}
+
+fn envelope(sender: &str, recipients: u32, recipient: impl Fn(u32) -> String) -> Vec<u8> {
+    let mut envelope = format!("MAIL FROM:<{sender}>\r\n").into_bytes();
+    for n in 0..recipients {
+        envelope.extend(format!("RCPT TO:<{}>\r\n", recipient(n)).bytes());
+    }
+    envelope.extend(b"DATA\r\n");
+    envelope
 }
 
 struct Wire {
@@ -165,7 +182,7 @@ impl Wire {
 
     /// One transaction; the code of its last reply, and how long that took.
     async fn send(&mut self, message: &Message, number: u32, latency: &mut Option<Duration>) -> io::Result<u16> {
-        self.stream.write_all(&message.envelope).await?;
+        self.stream.write_all(&message.envelope(number)).await?;
         let mut taken = self.reply().await? == 250;
         for _ in 0..message.recipients {
             taken &= self.reply().await? == 250;

@@ -67,7 +67,7 @@ pub use providers::OrderBody;
 pub use queue::ImportAnswer;
 pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
 pub use status::*;
-pub use trace::{Anchors, Traced, Wanted};
+pub use trace::{Anchors, Traced, Wanted, WantedBlocks};
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;

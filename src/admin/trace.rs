@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -17,13 +18,15 @@ use crate::mail::Timestamp;
 const MESSAGES: usize = 100;
 const EVENTS: usize = 1000;
 const MOST: usize = 10_000;
+/// Octets of a page of blocks.
+const PAGE: usize = 4 << 20;
 
 #[derive(OpenApi)]
-#[openapi(paths(trace, verify))]
+#[openapi(paths(trace, verify, blocks))]
 pub(super) struct Described;
 
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/trace", get(trace)).route("/trace/verify", get(verify))
+    Router::new().route("/trace", get(trace)).route("/trace/verify", get(verify)).route("/trace/blocks", get(blocks))
 }
 
 /// What is asked for: `wanted`, or all of a time.
@@ -72,6 +75,19 @@ pub struct Anchors {
     /// Heads that the log has told (RECORDS:HASH), separated by commas.
     #[serde(default)]
     pub anchor: String,
+}
+
+/// Which blocks of the trail.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WantedBlocks {
+    /// RFC 3339: from the first block on that may have something of then.
+    #[param(value_type = String)]
+    pub since: Timestamp,
+    /// Behind the block that begins with this record: the last one of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
 }
 
 /// What became of messages
@@ -127,6 +143,22 @@ async fn verify(State(deps): State<Shared>, Asked(anchors): Asked<Anchors>) -> R
     let heads = anchors.anchor.split(',').filter(|head| !head.is_empty()).map(str::parse::<Head>);
     let heads = heads.collect::<Result<Vec<_>, _>>().map_err(Fault::bad_request)?;
     Ok(Json(reading(&deps, move |trail| trail.verify(&heads)).await?))
+}
+
+/// The trail as its file has it, a few megabytes at a time: for `waypost diff --replay`
+///
+/// A page is the number of the trail's first record (8 octets, little-endian), then blocks: the number of each one's first
+/// record (8), its octets (4), itself. One without blocks is the end.
+#[utoipa::path(
+    get, path = "/api/v1/trace/blocks", tag = "trail", params(WantedBlocks),
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = [u8]), (status = 400, body = ErrorBody),
+        (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)
+    )
+)]
+async fn blocks(State(deps): State<Shared>, Asked(wanted): Asked<WantedBlocks>) -> Result<impl IntoResponse, Fault> {
+    let page = reading(&deps, move |trail| trail.blocks(wanted.since, wanted.after, PAGE)).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], page))
 }
 
 /// What was acknowledged before is in what is read.

@@ -135,6 +135,13 @@ impl Hider {
     }
 }
 
+/// Whether that is what `address` makes. An address in clear could look so, and none does.
+pub fn is_hashed(text: &str) -> bool {
+    let Some(tag) = text.strip_prefix('#').and_then(|text| text.as_bytes().get(..2 * SHOWN)) else { return false };
+    let ends = matches!(text.as_bytes().get(1 + 2 * SHOWN), None | Some(b'@'));
+    ends && tag.iter().all(|octet| matches!(octet, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Where a word ends that may be an address, also within `<>`, quotes, `=` of VERP left out.
 fn is_edge(c: char) -> bool {
     c.is_whitespace() || "<>()[]{},;:\"'`".contains(c)
@@ -158,6 +165,12 @@ mod tests {
         assert_eq!(bob, hider.address("bob@example.org"));
         assert!(bob.starts_with('#') && bob.ends_with("@example.org") && !bob.contains("ob@"), "{bob}");
         assert_ne!(bob, hider.address("bop@example.org"));
+        assert!(is_hashed(&bob) && is_hashed(&hider.address("bob")), "{bob}");
+        for clear in
+            ["bob@example.org", "#bob@example.org", "#", "", &bob[..15], &bob[1..], &format!("#0{}", &bob[1..])]
+        {
+            assert!(!is_hashed(clear), "{clear}");
+        }
         let said = hider.text("<bob@example.org>: Recipient address rejected: bob@example.org. User unknown @ here");
         assert_eq!(said, format!("<{bob}>: Recipient address rejected: {bob}. User unknown @ here"));
         assert_eq!(Hider::open(&path).unwrap().address("bob@example.org"), bob, "the key is kept");

@@ -18,6 +18,7 @@ mod keeper;
 mod note;
 mod reader;
 pub mod record;
+mod replay;
 mod store;
 mod verify;
 
@@ -34,6 +35,7 @@ pub use event::{Event, timeline};
 pub use keeper::{Keeper, KeeperOptions, Tap};
 pub use note::{Arrival, Notes, message_id, millis, note, said};
 pub use reader::{Filter, Found};
+pub use replay::{Key, Mails, PageError, shown};
 pub use store::Head;
 pub use verify::{Flaw, Verified};
 

@@ -209,7 +209,7 @@ pub(super) fn each_block(
 }
 
 /// The first block whose latest time is not before `since`: the latest time of all records so far never falls.
-fn first_since(filters: &redb::ReadOnlyTable<u64, &'static [u8]>, since: i64) -> Result<u64, Fault> {
+pub(super) fn first_since(filters: &redb::ReadOnlyTable<u64, &'static [u8]>, since: i64) -> Result<u64, Fault> {
     let Some((low, _)) = filters.first()? else { return Ok(0) };
     let Some((high, _)) = filters.last()? else { return Ok(0) };
     let (mut low, mut high) = (low.value(), high.value());

@@ -1,14 +1,18 @@
-//! `waypost diff`: what two configurations say and decide differently. No relay is needed, and no secret.
+//! `waypost diff`: what two configurations say and decide differently. No relay is needed, and no secret; for `--replay`, an
+//! audit trail.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use serde::Serialize;
 
+use super::replay::{Counted, Where, replay};
 use crate::app::configuration;
 use crate::config::{self, Change, ChangeJson, Config, Origin, Outside, RouteTest};
+use crate::os::Clock;
 use crate::routing::{Comparer, Comparison, Table, probes};
 
 /// Tell what two configuration directories say differently, and which mail would go another way
@@ -18,6 +22,12 @@ pub struct Args {
     old: PathBuf,
     /// The directory as it would be
     new: PathBuf,
+    /// Count, from the audit trail, how much of the mail of this span, such as 7d, would go another way
+    #[arg(long, value_name = "SPAN", value_parser = config::parse_duration)]
+    replay: Option<Duration>,
+    /// The trail to replay: its file, or the folder that it lies in [default: that of --config, else of OLD]
+    #[arg(long, value_name = "PATH", requires = "replay")]
+    trail: Option<PathBuf>,
     /// End with status 1 where some mail would take another route or way
     #[arg(long)]
     fail_on_change: bool,
@@ -31,10 +41,14 @@ pub struct Args {
 struct Report<'a> {
     changes: Vec<ChangeJson<'a>>,
     decisions: &'a Comparison,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<&'a Counted>,
 }
 
 /// Exit status 0; 1: one of the two has errors, or with `--fail-on-change`, some mail would take another route or way.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+///
+/// `directory`: the configuration of the relay whose trail is replayed.
+pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let (old, old_tests) = load(&args.old)?;
     let (new, new_tests) = load(&args.new)?;
     let changes = config::changes(&old, &new);
@@ -44,14 +58,27 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         comparer.ask(&probe.facts(), 1);
     }
     let decisions = comparer.done();
+    let counted = match args.replay {
+        Some(span) => {
+            let of = Where { trail: args.trail.as_deref(), directory: directory.unwrap_or(&args.old) };
+            Some(replay((&tables[0], &tables[1]), span, &of, Clock::system().wall())?)
+        }
+        None => None,
+    };
     let mut out = io::stdout().lock();
     if args.json {
-        let report = Report { changes: changes.iter().map(Change::json).collect(), decisions: &decisions };
+        let changes = changes.iter().map(Change::json).collect();
+        let report = Report { changes, decisions: &decisions, replay: counted.as_ref() };
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         show(&changes, &decisions, &mut out)?;
+        if let Some(counted) = &counted {
+            writeln!(out)?;
+            counted.show(&mut out)?;
+        }
     }
-    Ok(if args.fail_on_change && decisions.differ > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let differ = decisions.differ + counted.as_ref().map_or(0, Counted::differ);
+    Ok(if args.fail_on_change && differ > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn show(changes: &[Change], decisions: &Comparison, out: &mut impl Write) -> io::Result<()> {

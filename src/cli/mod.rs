@@ -15,6 +15,7 @@ mod provider;
 mod queue;
 mod reload;
 mod remote;
+mod replay;
 mod run;
 mod schema;
 mod send;
@@ -75,7 +76,7 @@ pub fn main() -> ExitCode {
         Verb::Init(args) => init::run(&args),
         Verb::Check(args) => check::run(&args, config, load::routing_problems, load::certificate_problems),
         Verb::Demo(args) => demo::run(&args),
-        Verb::Diff(args) => diff::run(&args),
+        Verb::Diff(args) => diff::run(&args, config),
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Alerts(args) => alerts::run(&args, config),

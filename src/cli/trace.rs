@@ -145,7 +145,8 @@ impl Source {
     }
 }
 
-fn path(base: &str, asked: &impl serde::Serialize) -> anyhow::Result<String> {
+/// The path with its parameters.
+pub(super) fn path(base: &str, asked: &impl serde::Serialize) -> anyhow::Result<String> {
     let mut url = reqwest::Url::parse("http://relay")?;
     let asked = serde_json::to_value(asked)?;
     for (key, value) in asked.as_object().into_iter().flatten() {

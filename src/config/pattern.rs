@@ -110,6 +110,17 @@ impl Pieces {
     }
 }
 
+impl Pieces {
+    /// Of a text that is hidden: `*` takes any; of others `same` knows, or nobody.
+    fn matches_hidden(&self, same: impl FnOnce(&str) -> Option<bool>) -> Option<bool> {
+        match self.pieces.as_slice() {
+            [whole] => same(whole),
+            all if all.iter().all(String::is_empty) => Some(true),
+            _ => None,
+        }
+    }
+}
+
 /// Letter by letter: `str::to_lowercase` looks at what follows a sigma, so a piece would differ from the whole.
 fn lower(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_lowercase() } else { text.chars().flat_map(char::to_lowercase).collect() }
@@ -131,6 +142,11 @@ impl Glob {
 
     pub fn matches(&self, text: &str) -> bool {
         self.pieces.matches(text)
+    }
+
+    /// Whether it takes a text that is hidden. `same` says of a text whether it is that one; `None`: that cannot be told.
+    pub fn matches_hidden(&self, same: impl FnOnce(&str) -> Option<bool>) -> Option<bool> {
+        self.pieces.matches_hidden(same)
     }
 
     /// No `*` in it.
@@ -208,6 +224,23 @@ impl AddressPattern {
                 domain.matches(address.domain()) && local.matches(address.local())
             }
             (AddressKind::Null, Some(_)) | (AddressKind::Mailbox { .. }, None) => false,
+        }
+    }
+
+    /// Whether it takes an address of this domain whose local part is hidden. `same` says of a local part whether it is that
+    /// one; `None`: that cannot be told.
+    pub fn matches_hidden(&self, of: &Domain, same: impl FnOnce(&str) -> Option<bool>) -> Option<bool> {
+        match &self.kind {
+            AddressKind::Mailbox { local, domain } if domain.matches(of) => local.matches_hidden(same),
+            AddressKind::Mailbox { .. } | AddressKind::Null => Some(false),
+        }
+    }
+
+    /// It asks for more of a local part than that there is one.
+    pub fn asks_for_local(&self) -> bool {
+        match &self.kind {
+            AddressKind::Mailbox { local, .. } => local.matches_hidden(|_| None).is_none(),
+            AddressKind::Null => false,
         }
     }
 

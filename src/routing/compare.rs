@@ -13,16 +13,28 @@ use serde::Serialize;
 use super::{Decision, Facts, Table};
 use crate::config::{Action, Route, Tier};
 
-/// Examples that are kept of a kind of difference.
+/// Examples that are shown of a kind of difference.
 const SAMPLES: usize = 5;
+/// Examples that are counted, of all kinds together, to find the most frequent ones.
+const COUNTED: usize = 50_000;
 
 /// Asks both tables.
 pub struct Comparer<'t> {
     old: &'t Table,
     new: &'t Table,
+    asked: u64,
+    untold: u64,
+    groups: Groups,
+}
+
+/// What is decided otherwise, kind by kind.
+#[derive(Default)]
+pub(super) struct Groups {
     /// What a pair of decisions comes to: none, or the number of its group.
     pairs: HashMap<(Key, Key), Option<usize>>,
-    comparison: Comparison,
+    list: Vec<Group>,
+    /// Where the example of a group stands that is known by this number.
+    samples: HashMap<(usize, u64), usize>,
 }
 
 /// Decisions that are the same one: by the route itself, whatever its name.
@@ -55,6 +67,7 @@ pub struct Group {
     pub count: u64,
     /// The way is the same: only the route that leads there is another one.
     pub same_way: bool,
+    /// The most frequent ones first.
     pub samples: Vec<Sample>,
 }
 
@@ -81,39 +94,73 @@ pub struct Sample {
     /// Fields that stand in its header.
     pub header: Option<String>,
     pub size: Option<u64>,
+    /// Pieces of mail that are just so.
+    pub count: u64,
 }
 
 impl<'t> Comparer<'t> {
     pub fn new(old: &'t Table, new: &'t Table) -> Self {
-        Self { old, new, pairs: HashMap::new(), comparison: Comparison::default() }
+        Self { old, new, asked: 0, untold: 0, groups: Groups::default() }
     }
 
     /// Asks both tables of mail that stands for so many pieces.
     pub fn ask(&mut self, facts: &Facts<'_>, weight: u64) {
-        self.comparison.asked += weight;
+        self.asked += weight;
         let (old, new) = (self.old.route(facts), self.new.route(facts));
-        let (Some(key), Some(other)) = (key(&old), key(&new)) else {
-            self.comparison.untold += weight;
-            return;
-        };
-        let groups = &mut self.comparison.groups;
-        let number = *self.pairs.entry((key, other)).or_insert_with(|| {
-            let group = group(&old, &new)?;
-            groups.push(group);
-            Some(groups.len() - 1)
-        });
-        let Some(group) = number.and_then(|number| groups.get_mut(number)) else { return };
-        self.comparison.differ += weight;
-        self.comparison.same_way += if group.same_way { weight } else { 0 };
-        group.count += weight;
-        if group.samples.len() < SAMPLES {
-            group.samples.push(Sample::of(facts));
+        match self.groups.of(&old, &new) {
+            None => self.untold += weight,
+            Some(None) => {}
+            Some(Some(number)) => self.groups.add(number, weight, None, || Sample::of(facts)),
         }
     }
 
-    pub fn done(mut self) -> Comparison {
-        self.comparison.groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-        self.comparison
+    pub fn done(self) -> Comparison {
+        self.groups.done(self.asked, self.untold)
+    }
+}
+
+impl Groups {
+    /// Where mail of these decisions belongs: nowhere, if they are the same. `None`: they depend on what is not known.
+    pub(super) fn of(&mut self, old: &Decision, new: &Decision) -> Option<Option<usize>> {
+        let pair = (key(old)?, key(new)?);
+        let list = &mut self.list;
+        Some(*self.pairs.entry(pair).or_insert_with(|| {
+            list.push(group(old, new)?);
+            Some(list.len() - 1)
+        }))
+    }
+
+    /// Counts mail of a group. `known`: a number that this example has, however often it comes; without, it is one by itself.
+    pub(super) fn add(&mut self, number: usize, weight: u64, known: Option<u64>, sample: impl FnOnce() -> Sample) {
+        let Some(group) = self.list.get_mut(number) else { return };
+        group.count += weight;
+        let at = known.and_then(|known| self.samples.get(&(number, known)));
+        if let Some(there) = at.and_then(|&at| group.samples.get_mut(at)) {
+            there.count += weight;
+            return;
+        }
+        let has_room = match known {
+            Some(_) => self.samples.len() < COUNTED,
+            None => group.samples.len() < SAMPLES,
+        };
+        if has_room || group.samples.len() < SAMPLES {
+            group.samples.push(Sample { count: weight, ..sample() });
+            if let Some(known) = known {
+                self.samples.insert((number, known), group.samples.len() - 1);
+            }
+        }
+    }
+
+    pub(super) fn done(self, asked: u64, untold: u64) -> Comparison {
+        let mut groups = self.list;
+        groups.retain(|group| group.count > 0);
+        groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+        for group in &mut groups {
+            group.samples.sort_by_key(|sample| std::cmp::Reverse(sample.count));
+            group.samples.truncate(SAMPLES);
+        }
+        let count = |same: bool| groups.iter().filter(|group| !same || group.same_way).map(|group| group.count).sum();
+        Comparison { asked, differ: count(false), same_way: count(true), untold, groups }
     }
 }
 
@@ -171,6 +218,7 @@ impl Sample {
             user: facts.user.map(str::to_owned),
             header: header.filter(|header| !header.is_empty()),
             size: facts.size,
+            count: 1,
         }
     }
 }
@@ -200,10 +248,29 @@ impl fmt::Display for Sample {
         if let Some(client) = &self.client {
             write!(f, " from {client}")?;
         }
-        match self.size {
-            Some(size) => write!(f, ", {size} octets"),
-            None => Ok(()),
+        if let Some(size) = self.size {
+            write!(f, ", {size} octets")?;
         }
+        if self.count > 1 {
+            write!(f, " ({} times)", Count(self.count))?;
+        }
+        Ok(())
+    }
+}
+
+/// A number in groups of three digits: `1,204,331`.
+pub struct Count(pub u64);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        for (n, digit) in digits.chars().enumerate() {
+            if n > 0 && (digits.len() - n).is_multiple_of(3) {
+                f.write_str(",")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        Ok(())
     }
 }
 
@@ -212,13 +279,13 @@ impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for group in &self.groups {
             let what = if group.same_way { ", the same way" } else { "" };
-            writeln!(f, "{} → {}{what}: {}", group.old, group.new, group.count)?;
+            writeln!(f, "{} → {}{what}: {}", group.old, group.new, Count(group.count))?;
             for sample in &group.samples {
                 writeln!(f, "    {sample}")?;
             }
-            let more = group.count.saturating_sub(group.samples.len() as u64);
+            let more = group.count.saturating_sub(group.samples.iter().map(|sample| sample.count).sum());
             if more > 0 {
-                writeln!(f, "    and {more} more")?;
+                writeln!(f, "    and {} more", Count(more))?;
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ mod cover;
 mod explain;
 mod matching;
 mod probes;
+mod replay;
 mod table;
 mod words;
 #[cfg(test)]
@@ -18,9 +19,10 @@ use crate::config::Route;
 use crate::mail::{Address, HeaderSection};
 
 pub use check::{Finding, check};
-pub use compare::{Comparer, Comparison, Decided, Group, Sample};
+pub use compare::{Comparer, Comparison, Count, Decided, Group, Sample};
 pub use explain::{Description, Explanation, Limits, Member, Passed};
 pub use probes::{Probe, probes};
+pub use replay::{Name, Past, Replay, Replayed, Unhash, UntoldFor};
 pub use table::Table;
 
 /// What a decision is made from. At RCPT the content is not there yet: `header` and `size` are unknown then.

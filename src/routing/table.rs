@@ -101,6 +101,11 @@ impl Table {
         Decision::NoRoute
     }
 
+    /// All routes that may hold, in the table's order.
+    pub(super) fn candidate_routes(&self, facts: &Facts<'_>) -> impl Iterator<Item = &Arc<Route>> {
+        self.candidates(facts).filter_map(|number| self.routes.get(number))
+    }
+
     /// The numbers of all routes that may hold, in the table's order.
     fn candidates<'a>(&'a self, facts: &Facts<'_>) -> impl Iterator<Item = usize> + 'a {
         fn listed<'a>(index: &'a HashMap<Domain, Vec<usize>>, domain: Option<&Domain>) -> &'a [usize] {

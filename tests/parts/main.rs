@@ -30,6 +30,7 @@ mod queue;
 mod rates;
 mod relaying;
 mod reload;
+mod replay;
 mod send;
 mod service;
 mod shutdown;
