@@ -66,7 +66,7 @@ pub fn run(
             let problem = Problem::general(config::Severity::Error, error.to_string());
             let sources = Sources::new("");
             let report = Report { errors: 1, problems: vec![problem.json(&sources)], ..Report::default() };
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            say!("{}", serde_json::to_string_pretty(&report)?);
             return Ok(ExitCode::FAILURE);
         }
         Err(error) => return Err(error.into()),

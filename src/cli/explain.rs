@@ -54,10 +54,10 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = &load::to_ask(directory)?;
     let explanations = explain(args, config)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&explanations)?);
+        say!("{}", serde_json::to_string_pretty(&explanations)?);
     } else {
         for explanation in &explanations {
-            print!("{explanation}");
+            crate::cli::say::text(format_args!("{explanation}"));
         }
     }
     let routed = explanations.iter().all(|explanation| explanation.route.is_some());
@@ -68,9 +68,9 @@ fn explain_message(mid: &str, json: bool, directory: Option<&Path>) -> anyhow::R
     let mid: Mid = mid.parse()?;
     let explained: Explained = Remote::find(directory)?.get(&format!("/explain/{mid}"))?;
     if json {
-        println!("{:#}", serde_json::to_value(&explained)?);
+        say!("{:#}", serde_json::to_value(&explained)?);
     } else {
-        print!("{}", explained.text);
+        crate::cli::say::text(format_args!("{}", explained.text));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,7 +32,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("the password is empty");
     }
     let hash = if args.scram { scram_verifier(&password) } else { argon2_hash(&password)? };
-    println!("{hash}");
+    say!("{hash}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,9 +20,9 @@ pub struct Args {
 /// Writes all of the default, or nothing where one of its files is there already.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for path in write(&args.dir)? {
-        println!("wrote {}", path.display());
+        say!("wrote {}", path.display());
     }
-    println!("next: waypost check --config {0}, then waypost run --config {0}", args.dir.display());
+    say!("next: waypost check --config {0}, then waypost run --config {0}", args.dir.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,5 +1,11 @@
 //! The command line: one file a verb.
 
+// What a verb says goes through `say!`: it must not panic where nobody reads.
+#![deny(clippy::print_stdout)]
+
+#[macro_use]
+mod say;
+
 mod alerts;
 mod check;
 mod completions;
@@ -92,9 +98,21 @@ pub fn main() -> ExitCode {
         Verb::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {
+        if is_closed(&error) {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("waypost: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Whoever read the answer has seen enough of it. A connection that broke is told by an error of its own kind.
+fn is_closed(error: &anyhow::Error) -> bool {
+    let kind = match error.downcast_ref::<std::io::Error>() {
+        Some(error) => Some(error.kind()),
+        None => error.downcast_ref().and_then(serde_json::Error::io_error_kind),
+    };
+    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// A program called `sendmail` has that verb already.

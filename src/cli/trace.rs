@@ -183,11 +183,11 @@ pub fn moment(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
 fn print_found(found: Found, wanted: &str, filter: &Filter, json: bool) -> anyhow::Result<bool> {
     let events: Vec<Event> = found.events.into_iter().filter(|event| filter.takes(event)).collect();
     if json {
-        println!("{}", serde_json::to_string_pretty(&events)?);
+        say!("{}", serde_json::to_string_pretty(&events)?);
     } else if events.is_empty() {
         eprintln!("waypost: the trail has nothing of {wanted}");
     } else {
-        print!("{}", timeline(&events));
+        crate::cli::say::text(format_args!("{}", timeline(&events)));
     }
     if found.left_out > 0 {
         eprintln!("waypost: {} older messages of {wanted} were left out; --limit shows more", found.left_out);
@@ -237,9 +237,9 @@ fn json_line(out: &mut impl std::io::Write, event: &Event) -> std::io::Result<()
 
 fn print_verified(verified: &Verified, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(verified)?);
+        say!("{}", serde_json::to_string_pretty(verified)?);
     } else {
-        print!("{verified}");
+        crate::cli::say::text(format_args!("{verified}"));
     }
     Ok(())
 }

@@ -12,9 +12,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let version = env!("CARGO_PKG_VERSION");
     if args.json {
-        println!("{}", serde_json::json!({ "name": "waypost", "version": version }));
+        say!("{}", serde_json::json!({ "name": "waypost", "version": version }));
     } else {
-        println!("waypost {version}");
+        say!("waypost {version}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -137,7 +137,7 @@ async fn show(args: &Args) -> anyhow::Result<ExitCode> {
     let relay = tokio::select! {
         relay = Relay::start(&folder, [&primary, &secondary]) => relay?,
         signal = signals.next() => {
-            println!("{signal}: the demo ends before it has begun");
+            say!("{signal}: the demo ends before it has begun");
             return Ok(ExitCode::SUCCESS);
         }
     };

@@ -64,9 +64,9 @@ pub fn run(act: Act, args: &Args, directory: Option<&Path>) -> anyhow::Result<Ex
         if args.dry_run {
             match args.json {
                 true => {
-                    println!("{:#}", serde_json::to_value(DryRun { dry_run: true, act: &request.act, count: *count })?)
+                    say!("{:#}", serde_json::to_value(DryRun { dry_run: true, act: &request.act, count: *count })?)
                 }
-                false => println!("{}: {}", would(&request.act), text::count(count)),
+                false => say!("{}: {}", would(&request.act), text::count(count)),
             }
             ask.end();
             return Ok(ExitCode::SUCCESS);
@@ -78,7 +78,7 @@ pub fn run(act: Act, args: &Args, directory: Option<&Path>) -> anyhow::Result<Ex
     }
     let answer = all_steps(&ask, &mut request, count.as_ref())?;
     match args.json {
-        true => println!("{:#}", serde_json::to_value(&answer)?),
+        true => say!("{:#}", serde_json::to_value(&answer)?),
         false => tell(&request.act, &answer),
     }
     ask.end();
@@ -144,23 +144,23 @@ fn all_steps(ask: &Ask, request: &mut ActRequest, count: Option<&Count>) -> anyh
 
 fn tell(act: &Act, answer: &ActAnswer) {
     let ActAnswer { messages, recipients, unchanged, in_attempt, refused, missing, next: _ } = answer;
-    println!("{}: {}", act.done(), text::messages(*messages, *recipients));
+    say!("{}: {}", act.done(), text::messages(*messages, *recipients));
     if *unchanged > 0 {
-        println!("{}: {}", act.unchanged(), text::plural(*unchanged, "recipient"));
+        say!("{}: {}", act.unchanged(), text::plural(*unchanged, "recipient"));
     }
     for one in in_attempt.iter().take(LINES) {
         let by = one.provider.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
-        println!("{}: being attempted now{by}: nothing was done with it; ask again", one.mid);
+        say!("{}: being attempted now{by}: nothing was done with it; ask again", one.mid);
     }
     for one in refused.iter().take(LINES) {
-        println!("{}: {}", one.mid, one.why);
+        say!("{}: {}", one.mid, one.why);
     }
     for mid in missing.iter().take(LINES) {
-        println!("{mid}: not in the queue: delivered, bounced or deleted, or never here");
+        say!("{mid}: not in the queue: delivered, bounced or deleted, or never here");
     }
     let more =
         [in_attempt.len(), refused.len(), missing.len()].map(|all| all.saturating_sub(LINES)).iter().sum::<usize>();
     if more > 0 {
-        println!("and {more} more; --json names all");
+        say!("and {more} more; --json names all");
     }
 }

@@ -88,7 +88,7 @@ pub fn export(args: &Export, directory: Option<&Path>) -> anyhow::Result<ExitCod
             }
         }
     }
-    println!("exported to {}: {}", folder.display(), super::text::plural(written, "message"));
+    say!("exported to {}: {}", folder.display(), super::text::plural(written, "message"));
     ask.end();
     Ok(if gone == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -134,13 +134,13 @@ pub fn import(args: &Import, directory: Option<&Path>) -> anyhow::Result<ExitCod
         if let (Ok(answer), false) = (done, args.json) {
             let recipients = super::text::plural(answer.recipients, "recipient");
             match answer.mid {
-                Some(mid) => println!("{shown}: queued as {mid}, {recipients}"),
-                None => println!("{shown}: the routing table discards it"),
+                Some(mid) => say!("{shown}: queued as {mid}, {recipients}"),
+                None => say!("{shown}: the routing table discards it"),
             }
         }
     }
     if args.json {
-        println!("{:#}", serde_json::Value::Array(answers));
+        say!("{:#}", serde_json::Value::Array(answers));
     }
     ask.end();
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

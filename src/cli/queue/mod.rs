@@ -210,9 +210,9 @@ fn count(args: &Count, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let ask = Ask::find(directory, false)?;
     let count = ask.count(&args.which.filter())?;
     if args.json {
-        println!("{:#}", serde_json::to_value(count)?);
+        say!("{:#}", serde_json::to_value(count)?);
     } else {
-        println!("{}", text::count(&count));
+        say!("{}", text::count(&count));
     }
     ask.end();
     Ok(ExitCode::SUCCESS)

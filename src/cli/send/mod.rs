@@ -181,7 +181,7 @@ fn send(arguments: &[OsString], server: impl FnOnce() -> anyhow::Result<Server>)
         (sent, _) => sent?,
     };
     if options.verbose {
-        println!("{said}");
+        say!("{said}");
     }
     Ok(())
 }

@@ -105,7 +105,7 @@ pub fn dialogue(relay: &str) -> Result<(), SendError> {
         Ok(stream) => stream,
         Err(error) => {
             // In the words that it waits for.
-            println!("421 4.3.2 {error}\r");
+            say!("421 4.3.2 {error}\r");
             return Err(error);
         }
     };
