@@ -48,6 +48,7 @@ const PURE: [&str; 21] = [
     "src/alerts/book.rs",
     "src/alerts/post.rs",
     "src/alerts/words.rs",
+    "src/alerts/sent.rs",
     "src/alerts/routes.rs",
     "src/alerts/letter.rs",
 ];

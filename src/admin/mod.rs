@@ -57,7 +57,7 @@ use crate::queue::Queue;
 use crate::telemetry;
 
 pub use acts::{Act, record};
-pub use alerts::{AlertList, AlertSent, AlertStatus, AlertTargetStatus, AlertTest};
+pub use alerts::{AlertEnded, AlertList, AlertSent, AlertStatus, AlertTargetStatus, AlertTest, AlertTold};
 pub use api::document;
 pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
@@ -213,7 +213,8 @@ impl Bound {
             info!(%address, tls = self.tls.is_some(), "the admin server listens");
         }
         let port = self.address().map_or(0, |address| address.port());
-        let pages = pages::Pages::new(self.gate.clone(), deps.clock.clone(), self.tls.is_some(), port);
+        let outside = pages::Outside { secure: self.tls.is_some(), port };
+        let pages = pages::Pages::new(self.gate.clone(), deps.clock.clone(), deps.alerts.clone(), outside);
         let connections = TaskTracker::new();
         connections.spawn(pages.past().follow(deps.clone(), token.clone()));
         let server = Server {

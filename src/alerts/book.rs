@@ -22,6 +22,10 @@ const MEMORY: Duration = Duration::from_secs(3600);
 /// What was on before the start gets so much time to show whether it still is.
 const AFTER_START: Duration = Duration::from_secs(120);
 
+/// Alerts that are over are shown for so long, and the newest of them.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+const MOST_ENDED: usize = 50;
+
 /// An alert that is on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
@@ -43,6 +47,20 @@ pub struct News {
     pub since: Timestamp,
     /// `Some`: it is over since then.
     pub over: Option<Timestamp>,
+    /// Over since nobody looks at it any more: its rule, or what it is about, has left the configuration.
+    pub withdrawn: bool,
+    pub told: Told,
+}
+
+/// An alert that was on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub key: Key,
+    pub since: Timestamp,
+    pub began: Timestamp,
+    pub over: Timestamp,
+    pub withdrawn: bool,
+    /// Its last words.
     pub told: Told,
 }
 
@@ -52,6 +70,8 @@ pub struct Kept {
     pub running: Vec<Running>,
     /// When alerts began, of the last hour.
     pub begun: Vec<(Key, Timestamp)>,
+    #[serde(default)]
+    pub ended: Vec<Ended>,
 }
 
 #[derive(Debug)]
@@ -59,6 +79,8 @@ pub struct Book {
     settle: Duration,
     running: BTreeMap<Key, Running>,
     begun: BTreeMap<Key, Vec<Timestamp>>,
+    /// The newest last.
+    ended: Vec<Ended>,
     started: Timestamp,
 }
 
@@ -69,7 +91,7 @@ impl Book {
             begun.entry(key).or_default().push(at);
         }
         let running = kept.running.into_iter().map(|one| (one.key.clone(), one)).collect();
-        Self { settle, running, begun, started: now }
+        Self { settle, running, begun, ended: kept.ended, started: now }
     }
 
     pub fn set_settle(&mut self, settle: Duration) {
@@ -80,9 +102,20 @@ impl Book {
         self.running.values()
     }
 
+    /// The newest last.
+    pub fn ended(&self) -> &[Ended] {
+        &self.ended
+    }
+
     pub fn kept(&self) -> Kept {
         let begun = self.begun.iter().flat_map(|(key, at)| at.iter().map(|at| (key.clone(), *at)));
-        Kept { running: self.running.values().cloned().collect(), begun: begun.collect() }
+        Kept { running: self.running.values().cloned().collect(), begun: begun.collect(), ended: self.ended.clone() }
+    }
+
+    /// Those that nobody looks at any more are over, whatever became of them.
+    pub fn withdraw(&mut self, is_watched: impl Fn(&Key) -> bool, now: Timestamp) -> Vec<News> {
+        let gone: Vec<Key> = self.running.keys().filter(|key| !is_watched(key)).cloned().collect();
+        gone.into_iter().filter_map(|key| self.end(&key, now, true)).collect()
     }
 
     /// Takes what holds at `now`, and gives what is to be told.
@@ -106,12 +139,18 @@ impl Book {
                 over.push((running.key.clone(), gone));
             }
         }
-        for (key, gone) in over {
-            if let Some(Running { key, since, told, .. }) = self.running.remove(&key) {
-                news.push(News { key, since, over: Some(gone), told });
-            }
-        }
+        news.extend(over.into_iter().filter_map(|(key, gone)| self.end(&key, gone, false)));
+        self.ended.retain(|ended| since(ended.over, now) < REMEMBERED);
         news
+    }
+
+    fn end(&mut self, key: &Key, over: Timestamp, withdrawn: bool) -> Option<News> {
+        let Running { key, since, began, told, gone: _ } = self.running.remove(key)?;
+        let ended = Ended { key: key.clone(), since, began, over, withdrawn, told: told.clone() };
+        self.ended.push(ended);
+        let surplus = self.ended.len().saturating_sub(MOST_ENDED);
+        self.ended.drain(..surplus);
+        Some(News { key, since, over: Some(over), withdrawn, told })
     }
 
     fn found(&mut self, finding: Finding, now: Timestamp, news: &mut Vec<News>) {
@@ -125,7 +164,7 @@ impl Book {
             self.begun.entry(key.clone()).or_default().push(now);
             let running = Running { key: key.clone(), since, began: now, told: told.clone(), gone: None };
             self.running.insert(key.clone(), running);
-            news.push(News { key, since, over: None, told });
+            news.push(News { key, since, over: None, withdrawn: false, told });
         }
     }
 }
@@ -178,6 +217,28 @@ mod tests {
         assert_eq!((over[0].since, over[0].over), (at(0), Some(at(600))));
         assert_eq!(over[0].told.summary, "a at 599");
         assert_eq!(book.running().count(), 0);
+        let [ended] = book.ended() else { panic!("{:?}", book.ended()) };
+        assert_eq!((ended.since, ended.began, ended.over, ended.withdrawn), (at(0), at(60), at(600), false));
+        book.look(vec![], at(660 + 8 * 24 * 3600));
+        assert_eq!(book.ended(), []);
+    }
+
+    #[test]
+    fn what_is_not_watched_any_more_ends_at_once_and_as_that() {
+        let mut book = book();
+        book.look(vec![holds("a", 0, true), holds("b", 0, true)], at(0));
+        assert_eq!(book.withdraw(|_| true, at(1)), []);
+        let news = book.withdraw(|key| key.subject != "a", at(2));
+        assert_eq!((told(&news), news[0].withdrawn, news[0].over), (vec![("a", true)], true, Some(at(2))));
+        assert!(book.ended()[0].withdrawn);
+        let on: Vec<_> = book.running().map(|one| one.key.subject.as_str()).collect();
+        assert_eq!(on, ["b"]);
+        // The flood of a week is bounded.
+        for n in 0..100 {
+            book.look(vec![holds(&format!("n{n}"), 3, true)], at(3));
+        }
+        book.withdraw(|_| false, at(4));
+        assert_eq!(book.ended().len(), MOST_ENDED);
     }
 
     #[test]

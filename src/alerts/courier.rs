@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::letter::Letter;
 use super::routes::origin;
+use super::sent::Ledger;
 use super::webhook::{self, Failure};
 use super::words::Note;
 use super::{Deps, Setup, lock};
@@ -43,7 +44,14 @@ pub struct Courier {
     pub name: String,
     pub kind: &'static str,
     notes: mpsc::Sender<Arc<Note>>,
+    log: Log,
+}
+
+/// Where it is told what comes of notes.
+#[derive(Debug, Clone)]
+struct Log {
     last: Arc<Mutex<Option<Last>>>,
+    sent: Arc<Mutex<Ledger>>,
 }
 
 /// What came of the last note.
@@ -55,27 +63,22 @@ pub struct Last {
 }
 
 impl Courier {
-    /// Its task ends with the tracker's token.
-    pub fn start(deps: &Arc<Deps>, setup: &Arc<Setup>, way: Way) -> Self {
+    /// Its task ends with the tracker's token. `last`: what is known of the target.
+    pub fn start(deps: &Arc<Deps>, setup: &Arc<Setup>, way: Way, last: Option<Last>, sent: Arc<Mutex<Ledger>>) -> Self {
         let (notes, mut waiting) = mpsc::channel::<Arc<Note>>(WAITING);
-        let last = Arc::new(Mutex::new(None));
-        let courier = Self { name: way.name().to_owned(), kind: way.kind(), notes, last: Arc::clone(&last) };
+        let log = Log { last: Arc::new(Mutex::new(last)), sent };
+        let courier = Self { name: way.name().to_owned(), kind: way.kind(), notes, log: log.clone() };
         let (deps, setup) = (Arc::clone(deps), Arc::clone(setup));
         let token = deps.token.clone();
         deps.tasks.clone().spawn(token.run_until_cancelled_owned(async move {
             while let Some(note) = waiting.recv().await {
-                let brought = bring(&deps, &setup, &way, &note).await;
-                let (ok, text) = match brought {
-                    Ok(text) => (true, text),
-                    Err(failure) => (false, failure.text),
-                };
-                *lock(&last) = Some(Last { at: deps.clock.wall(), ok, text });
+                bring(&deps, &setup, &way, &note, &log).await;
             }
         }));
         courier
     }
 
-    pub fn hand_in(&self, note: &Arc<Note>) {
+    pub fn hand_in(&self, note: &Arc<Note>, now: Timestamp) {
         if self.notes.try_send(Arc::clone(note)).is_err() {
             error!(
                 to = self.name,
@@ -83,7 +86,12 @@ impl Courier {
                 waiting = WAITING,
                 "an alert is dropped: its target does not keep up"
             );
+            self.log.came((&self.name, self.kind), note, Some(false), "dropped: too many wait for it", now);
         }
+    }
+
+    pub fn tested(&self, last: Last) {
+        *lock(&self.log.last) = Some(last);
     }
 
     pub fn waiting(&self) -> usize {
@@ -91,18 +99,26 @@ impl Courier {
     }
 
     pub fn last(&self) -> Option<Last> {
-        lock(&self.last).clone()
+        lock(&self.log.last).clone()
+    }
+}
+
+impl Log {
+    fn came(&self, target: (&str, &str), note: &Note, ok: Option<bool>, text: &str, at: Timestamp) {
+        *lock(&self.last) = Some(Last { at, ok: ok == Some(true), text: text.to_owned() });
+        lock(&self.sent).came(&note.id, target, ok, text, at);
     }
 }
 
 /// Tries again and again, with growing pauses.
-async fn bring(deps: &Deps, setup: &Setup, way: &Way, note: &Note) -> Result<String, Failure> {
+async fn bring(deps: &Deps, setup: &Setup, way: &Way, note: &Note, log: &Log) {
     let mut pauses = PAUSES.iter();
+    let came = |ok, text: &str| log.came((way.name(), way.kind()), note, ok, text, deps.clock.wall());
     loop {
         let failure = match way.send(deps, setup, note).await {
             Ok(said) => {
                 info!(to = way.name(), note = note.id, said, "an alert was sent");
-                return Ok(said);
+                return came(Some(true), &said);
             }
             Err(failure) => failure,
         };
@@ -116,6 +132,7 @@ async fn bring(deps: &Deps, setup: &Setup, way: &Way, note: &Note) -> Result<Str
                     again_in_s = pause.as_secs(),
                     "an alert could not be sent"
                 );
+                came(None, &format!("{}; again in {} s", failure.text, pause.as_secs()));
                 sleep(pause).await;
             }
             (None, _) | (_, None) => {
@@ -125,7 +142,7 @@ async fn bring(deps: &Deps, setup: &Setup, way: &Way, note: &Note) -> Result<Str
                     error = failure.text,
                     "an alert could not be sent, and is given up"
                 );
-                return Err(failure);
+                return came(Some(false), &format!("{}; given up", failure.text));
             }
         }
     }

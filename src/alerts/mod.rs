@@ -3,10 +3,10 @@
 //! The way of an alert, with the file of each step: every few seconds `watch` gathers how the relay stands (`facts`) and what was
 //! before (`history`); `rules` say which conditions hold; `book` knows which are on, damps what comes and goes, and gives news;
 //! `post` makes a bounded number of messages of them; `words` puts them into words; a `courier` for each target brings them, to a
-//! `webhook` or as a `letter` by the queue and the routes of `routes`.
+//! `webhook` or as a `letter` by the queue and the routes of `routes`; `sent` remembers what came of it.
 //!
 //! Promises:
-//! - all of deciding is pure: `rules`, `history`, `book`, `post`, `words`;
+//! - all of deciding is pure: `rules`, `history`, `book`, `post`, `words`, `sent`;
 //! - which alerts are on survives a restart (`alerts.json` beside the queue), and is not told again;
 //! - a target that does not answer costs a task and 64 notes, and holds up nobody else.
 
@@ -18,6 +18,7 @@ mod letter;
 mod post;
 mod routes;
 mod rules;
+mod sent;
 mod span;
 mod watch;
 mod webhook;
@@ -34,17 +35,20 @@ use tokio_util::task::TaskTracker;
 use crate::config::{AlertRules, AlertTarget, Config, TlsFiles};
 use crate::delivery;
 use crate::ingress;
-use crate::mail::{Domain, MidSource};
+use crate::mail::{Domain, MidSource, Timestamp};
 use crate::os::Clock;
 use crate::queue::Queue;
 use crate::routing::Table;
 use courier::{Courier, Way};
 use facts::Trouble;
+use sent::Ledger;
 use words::{By, Note};
 
-pub use book::Running;
+pub use book::{Ended, Running};
 pub use courier::{Last, Transports};
 pub use routes::table;
+pub use rules::Key;
+pub use sent::Telling;
 pub use watch::Watch;
 pub use words::details;
 
@@ -94,11 +98,20 @@ impl Setup {
 #[derive(Clone)]
 pub struct Alerts(Arc<Shared>);
 
+impl std::fmt::Debug for Alerts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Alerts").field(&lock(&self.0.running).len()).finish()
+    }
+}
+
 struct Shared {
     deps: Arc<Deps>,
     setup: Mutex<Arc<Setup>>,
     couriers: Mutex<Vec<Courier>>,
+    sent: Arc<Mutex<Ledger>>,
     running: Mutex<Vec<Running>>,
+    /// The newest last.
+    ended: Mutex<Vec<Ended>>,
     reload: Mutex<Option<Trouble>>,
     trail: Mutex<Option<Trouble>>,
 }
@@ -128,11 +141,14 @@ pub struct Tested {
 pub fn start(deps: Deps, setup: Setup) -> (Alerts, Watch) {
     let path = deps.queue.path().to_owned();
     let (deps, setup) = (Arc::new(deps), Arc::new(setup));
+    let sent = Arc::default();
     let shared = Shared {
-        couriers: Mutex::new(couriers(&deps, &setup)),
+        couriers: Mutex::new(couriers(&deps, &setup, &sent, &[])),
+        sent,
         deps,
         setup: Mutex::new(setup),
         running: Mutex::default(),
+        ended: Mutex::default(),
         reload: Mutex::default(),
         trail: Mutex::default(),
     };
@@ -141,15 +157,22 @@ pub fn start(deps: Deps, setup: Setup) -> (Alerts, Watch) {
     (alerts, watch)
 }
 
-fn couriers(deps: &Arc<Deps>, setup: &Arc<Setup>) -> Vec<Courier> {
-    Way::all(&setup.targets).into_iter().map(|way| Courier::start(deps, setup, way)).collect()
+/// What was known of the targets before is known of those of the same names.
+fn couriers(deps: &Arc<Deps>, setup: &Arc<Setup>, sent: &Arc<Mutex<Ledger>>, before: &[Courier]) -> Vec<Courier> {
+    let start = |way: Way| {
+        let last = before.iter().find(|one| (one.name.as_str(), one.kind) == (way.name(), way.kind()));
+        Courier::start(deps, setup, way, last.and_then(Courier::last), sent.clone())
+    };
+    Way::all(&setup.targets).into_iter().map(start).collect()
 }
 
 impl Alerts {
     /// A configuration that takes over. What waits for targets of the old one is brought still.
     pub fn apply(&self, setup: Setup) {
         let setup = Arc::new(setup);
-        *lock(&self.0.couriers) = couriers(&self.0.deps, &setup);
+        let mut standing = lock(&self.0.couriers);
+        *standing = couriers(&self.0.deps, &setup, &self.0.sent, &standing);
+        drop(standing);
         *lock(&self.0.setup) = setup;
     }
 
@@ -166,6 +189,26 @@ impl Alerts {
     /// What is on, by kind and name.
     pub fn running(&self) -> Vec<Running> {
         lock(&self.0.running).clone()
+    }
+
+    /// How many are on.
+    pub fn count(&self) -> usize {
+        lock(&self.0.running).len()
+    }
+
+    /// What was on lately, the newest last.
+    pub fn ended(&self) -> Vec<Ended> {
+        lock(&self.0.ended).clone()
+    }
+
+    /// Who was told of an alert that began then, since the start of the relay.
+    pub fn told_of(&self, key: &Key, began: Timestamp) -> Vec<Telling> {
+        lock(&self.0.sent).of(key, began)
+    }
+
+    /// Some rule is on.
+    pub fn are_on(&self) -> bool {
+        self.setup().rules != AlertRules::none()
     }
 
     pub fn targets(&self) -> Vec<Target> {
@@ -194,20 +237,33 @@ impl Alerts {
                 Tested { target: way.name().to_owned(), kind: way.kind(), ok, text }
             }
         });
-        join_all(tests).await
+        let tested = join_all(tests).await;
+        let at = deps.clock.wall();
+        for courier in &*lock(&self.0.couriers) {
+            let of_it =
+                tested.iter().find(|one| (one.target.as_str(), one.kind) == (courier.name.as_str(), courier.kind));
+            if let Some(Tested { ok, text, .. }) = of_it {
+                courier.tested(Last { at, ok: *ok, text: format!("a test: {text}") });
+            }
+        }
+        tested
     }
 
     fn setup(&self) -> Arc<Setup> {
         Arc::clone(&lock(&self.0.setup))
     }
 
-    fn show(&self, running: Vec<Running>) {
+    fn show(&self, running: Vec<Running>, ended: Vec<Ended>) {
         *lock(&self.0.running) = running;
+        *lock(&self.0.ended) = ended;
     }
 
-    fn send(&self, note: Arc<Note>) {
-        for courier in &*lock(&self.0.couriers) {
-            courier.hand_in(&note);
+    fn send(&self, note: &Arc<Note>, now: Timestamp) {
+        let couriers = lock(&self.0.couriers);
+        let targets = couriers.iter().map(|courier| (courier.name.clone(), courier.kind));
+        lock(&self.0.sent).begin(&note.id, &note.of, targets, now);
+        for courier in &*couriers {
+            courier.hand_in(note, now);
         }
     }
 

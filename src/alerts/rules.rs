@@ -122,6 +122,28 @@ impl Key {
     }
 }
 
+/// It is looked whether an alert's condition holds: its rule is on, and what it is about is there.
+pub fn is_watched(rules: &AlertRules, facts: &Facts, Key { rule, subject }: &Key) -> bool {
+    let provider = || facts.providers.iter().any(|provider| provider.name.as_str() == subject);
+    match rule {
+        Rule::Breaker => rules.breaker.is_some() && provider(),
+        Rule::Paused => rules.paused && provider(),
+        Rule::Quota => rules.quota.is_some() && provider(),
+        Rule::Oldest => {
+            let route = facts.routes.iter().find(|route| route.name.as_str() == subject);
+            route.is_some_and(|route| rules.oldest_of(&route.name).is_some())
+        }
+        Rule::Growth => rules.growth.is_some(),
+        Rule::Refused | Rule::Disk => rules.disk.is_some(),
+        Rule::Full => rules.quota.is_some(),
+        Rule::Bounces => rules.bounces.is_some(),
+        Rule::Certificate => rules.expiry.is_some() && facts.certificates.iter().any(|one| one.file == *subject),
+        Rule::Ends => rules.expiry.is_some() && rules.ends.iter().any(|(what, _)| what == subject),
+        Rule::Reload => rules.reload,
+        Rule::Trail => rules.trail,
+    }
+}
+
 /// All conditions that hold at `now`.
 pub fn findings(rules: &AlertRules, facts: &Facts, history: &History, now: Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();

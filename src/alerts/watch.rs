@@ -12,7 +12,7 @@ use super::facts::{Counts, Facts, Order, Out, ProviderFacts, QueueFacts, QuotaFa
 use super::history::History;
 use super::post::Post;
 use super::routes::is_own;
-use super::rules::findings;
+use super::rules::{findings, is_watched};
 use super::words::{By, note};
 use super::{Alerts, Setup};
 use crate::delivery::{OrderKind, ProviderSnapshot, ProviderState, Snapshot};
@@ -78,7 +78,8 @@ impl Watch {
         let facts = self.facts(&setup, snapshot).await;
         let now = self.alerts.0.deps.clock.now();
         self.history.take(&facts, now);
-        let news = self.book.look(findings(&setup.rules, &facts, &self.history, now), now);
+        let mut news = self.book.withdraw(|key| is_watched(&setup.rules, &facts, key), now);
+        news.extend(self.book.look(findings(&setup.rules, &facts, &self.history, now), now));
         for one in &news {
             tell(one);
         }
@@ -90,7 +91,7 @@ impl Watch {
         for message in self.post.due(now) {
             let id = self.alerts.id();
             let by = By { relay: setup.hostname.as_str(), id: &id, now };
-            self.alerts.send(Arc::new(note(&message, by)));
+            self.alerts.send(&Arc::new(note(&message, by)), now);
         }
     }
 
@@ -156,7 +157,7 @@ impl Watch {
     }
 
     fn show(&self) {
-        self.alerts.show(self.book.running().cloned().collect());
+        self.alerts.show(self.book.running().cloned().collect(), self.book.ended().to_vec());
     }
 
     async fn keep(&self) {
@@ -206,6 +207,10 @@ fn tell(news: &News) {
     let (rule, subject, since) = (news.key.rule.name(), &news.key.subject, news.since);
     match news.over {
         None => warn!(rule, subject, %since, "alert: {}", news.told.summary),
+        Some(over) if news.withdrawn => {
+            let was = &news.told.summary;
+            info!(rule, subject, %since, %over, was, "alert is withdrawn: the configuration has changed");
+        }
         Some(over) => {
             let was = &news.told.summary;
             info!(rule, subject, %since, %over, was, "alert is over: {}", news.key.rule.over(subject));

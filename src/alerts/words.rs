@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::News;
 use super::post::Message;
+use super::rules::Key;
 use super::span::{since, words};
 use crate::mail::Timestamp;
 
@@ -26,6 +27,9 @@ pub struct Note {
     pub more: usize,
     #[serde(skip)]
     pub subject: String,
+    /// All that it tells of, and whether that is over.
+    #[serde(skip)]
+    pub of: Vec<(Key, bool)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +80,7 @@ pub fn note(message: &Message, by: By<'_>) -> Note {
         alerts: news.iter().take(MOST).map(alert).collect(),
         more: news.len().saturating_sub(MOST),
         subject: format!("[{}] {subject}", by.relay),
+        of: news.iter().map(|one| (one.key.clone(), one.over.is_some())).collect(),
     }
 }
 
@@ -91,6 +96,7 @@ pub fn test(by: By<'_>) -> Note {
         alerts: Vec::new(),
         more: 0,
         subject: format!("[{}] a test of waypost's alerts", by.relay),
+        of: Vec::new(),
     }
 }
 
@@ -98,12 +104,16 @@ pub fn test(by: By<'_>) -> Note {
 fn headline(news: &News) -> String {
     match news.over {
         None => news.told.summary.clone(),
+        Some(_) if news.withdrawn => format!("no longer watched, by the changed configuration: {}", news.told.summary),
         Some(over) => format!("{}, after {}", news.key.rule.over(&news.key.subject), words(since(news.since, over))),
     }
 }
 
 fn whole(news: &News) -> String {
     let mut text = headline(news);
+    if news.withdrawn {
+        return text;
+    }
     if news.over.is_some() {
         text.push_str(&format!("\nIt was: {}", news.told.summary));
         return text;
@@ -153,7 +163,7 @@ pub fn details(details: &[(String, String)]) -> serde_json::Map<String, serde_js
 mod tests {
     use insta::assert_snapshot;
 
-    use super::super::rules::{Key, Rule, Told};
+    use super::super::rules::{Rule, Told};
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -168,7 +178,7 @@ mod tests {
                 ("mail goes".to_owned(), "to ses (route all)".to_owned()),
             ],
         };
-        News { key: Key::new(Rule::Breaker, "sendgrid"), since: at(0), over, told }
+        News { key: Key::new(Rule::Breaker, "sendgrid"), since: at(0), over, withdrawn: false, told }
     }
 
     fn by(id: &str) -> By<'_> {
@@ -193,6 +203,12 @@ mod tests {
         It was: provider sendgrid is out: 503 service unavailable
         ");
         assert_eq!((end.event.as_str(), end.alerts[0].ended), ("ended", Some(at(725))));
+        assert_eq!(end.of, [(Key::new(Rule::Breaker, "sendgrid"), true)]);
+        let gone = note(&Message(vec![News { withdrawn: true, ..outage(Some(at(725))) }]), by("3"));
+        assert_eq!(
+            gone.text,
+            "[relay.example] no longer watched, by the changed configuration: provider sendgrid is out: 503 service unavailable"
+        );
     }
 
     #[test]

@@ -39,12 +39,23 @@ fn list(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         writeln!(out, "{:#}", serde_json::to_value(&list.alerts)?)?;
     } else if list.alerts.is_empty() {
-        writeln!(out, "no alert is on")?;
+        writeln!(out, "{}", if list.watching { "no alert is on" } else { "alerts are off (`alerts: off`)" })?;
+        if let Some(last) = list.ended.first() {
+            writeln!(out, "the last one was over at {:.0}: {}", last.ended, last.summary)?;
+        }
     }
     for alert in list.alerts.iter().filter(|_| !json) {
         writeln!(out, "{}: {}", alert.rule, alert.summary)?;
         for (name, text) in &alert.details {
             writeln!(out, "    {:<14}{}", name.replace('_', " "), text.as_str().unwrap_or_default())?;
+        }
+        for told in &alert.told {
+            let came = match told.ok {
+                Some(true) => "told",
+                Some(false) => "not told",
+                None => "trying",
+            };
+            writeln!(out, "    {came:<14}{} {}: {}", told.kind, told.target, told.text)?;
         }
     }
     for target in list.targets.iter().filter(|_| !json) {

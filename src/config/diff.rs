@@ -78,8 +78,8 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &mut changes,
     );
     named(Kind::User, &old.server.users, &new.server.users, |u| u.name.clone(), server::user, &mut changes);
-    let targets = (alerts::targets(alerts.0), alerts::targets(alerts.1));
-    named(Kind::AlertTarget, &targets.0, &targets.1, |(name, _)| name.clone(), alerts::target, &mut changes);
+    let targets = (&alerts.0.targets, &alerts.1.targets);
+    named(Kind::AlertTarget, targets.0, targets.1, |t| t.name().to_owned(), alerts::target, &mut changes);
     named(
         Kind::Provider,
         &old.providers,

@@ -181,6 +181,7 @@ impl Writer {
         self.memory.progress.journaled(self.journal.synced().group);
         for (group, lie, next) in self.state.waiting.drain(..) {
             let mut entries = Vec::with_capacity(group.len());
+            let mut done = Vec::with_capacity(group.len());
             let mut notes = Vec::with_capacity(if self.follower.is_some() { group.len() } else { 0 });
             let mut nudges = Vec::new();
             for write in group {
@@ -190,13 +191,15 @@ impl Writer {
                     notes.push(write.note);
                 }
                 write.ahead.into_iter().for_each(super::spool::Ahead::owned);
-                // Nobody may listen any more: it stands.
-                let _ = write.done.send(Ok(()));
+                done.push(write.done);
             }
-            self.memory.nudges.give(nudges);
+            // First: whoever asks the follower for what was acknowledged gets it (`Queue::followed_up`).
             if let Some(follower) = &self.follower {
                 follower.tell(notes, next.group - 1, next);
             }
+            // Nobody may listen any more: it stands.
+            done.into_iter().for_each(|done| drop(done.send(Ok(()))));
+            self.memory.nudges.give(nudges);
             // The indexer ends after this thread.
             let _ = self.index.send(Group { entries, lie, next });
         }

@@ -5,6 +5,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::support::api::{Api, Mode};
+use crate::support::browser::Browser;
 use crate::support::hook::{Call, Hook};
 use crate::support::relay::{Relay, Setup, waypost};
 use crate::support::sink::{AfterDot, Sink};
@@ -134,6 +135,124 @@ fn the_end_is_told_and_nothing_in_between() {
     assert_eq!(begun[0].field("waypost-signature"), None, "no secret, no signature");
     assert_eq!(on(&relay), Value::Array(Vec::new()));
     assert_eq!(alerts(&relay, &[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_reload_repeats_nothing_and_puts_rules_and_targets_in_force() {
+    let (primary, secondary) = (Api::start(), Sink::start());
+    let (hook, other) = (Hook::start(), Hook::start());
+    let relay = relay(&primary, &secondary, &format!("{{webhook: \"{}\", name: hook}}", hook.url()));
+    primary.set(Mode::Refuse);
+    until_calls(&relay, &hook, 1, &mut 0);
+
+    // Another target, and it is told what comes; what is on, nobody is told again.
+    let yaml = relay.path().join("waypost.yaml");
+    let before = std::fs::read_to_string(&yaml).unwrap();
+    let with_other = before.replace("to: [", &format!("to: [{{webhook: \"{}\", name: other}}, ", other.url()));
+    let change = |text: &str| {
+        std::fs::write(&yaml, text).unwrap();
+        let out = waypost(relay.path(), &["reload", "--config", "."]);
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned())
+    };
+    let (status, told) = change(&with_other);
+    assert!(status == Some(0) && told.contains("alert target 'other' added"), "{told}");
+    assert_eq!(on(&relay)[0]["told"][0]["target"], "hook", "what was told is known still");
+    let pause = waypost(relay.path(), &["provider", "pause", "secondary", "--for", "1h", "--config", "."]);
+    assert!(pause.status.success());
+    let calls = other.wait_for(1);
+    assert_eq!(
+        (calls[0].text("event"), calls[0].json()["alerts"][0]["rule"].clone()),
+        ("began".into(), "paused".into())
+    );
+
+    // A refused one is an alert, with the place in it; the next good one ends it.
+    let (status, _) = change(&with_other.replace("breaker: 1s", "braker: 1s"));
+    assert_eq!(status, Some(1));
+    let calls = other.wait_for(2);
+    let text = calls[1].text("text");
+    assert!(
+        text.contains("the configuration was not reloaded: ")
+            && text.contains("waypost.yaml:")
+            && text.contains("braker"),
+        "{text}"
+    );
+    let (status, told) = change(&with_other.replace("breaker: 1s", "breaker: never"));
+    assert!(status == Some(0) && told.contains("alerts.rules.breaker 1s → never"), "{told}");
+    // With its rule goes the alert, which nobody calls an end of the outage.
+    let calls = until("all is told", BOUND, || Some(other.calls()).filter(|calls| calls.len() >= 4));
+    let texts: Vec<String> = calls[2..].iter().map(|call| call.text("text")).collect();
+    for words in
+        ["no longer watched, by the changed configuration: provider primary is out", "the configuration is in force"]
+    {
+        assert!(texts.iter().any(|text| text.contains(words)), "{words}: {texts:?}");
+    }
+    // Of the first target the same, and the begin before that: each once.
+    let calls = until("all is told there, too", BOUND, || Some(hook.calls()).filter(|calls| calls.len() >= 5));
+    let began =
+        |rule: &str| of_event(&calls, "began").iter().filter(|call| call.json()["alerts"][0]["rule"] == rule).count();
+    assert_eq!((began("breaker"), began("paused"), began("reload"), calls.len()), (1, 1, 1, 5), "{calls:?}");
+    let mut browser = Browser::signed_in(&relay);
+    let page = browser.get("/alerts").body;
+    for words in ["1 alert on", "provider secondary is paused", "no longer watched", "the configuration is in force"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
+#[test]
+fn the_page_tells_the_cause_who_was_told_and_what_was() {
+    let (primary, secondary, hook) = (Api::start(), Sink::start(), Hook::start());
+    let to = format!("{{webhook: \"{}\", name: hook}}, {{mail: ops@corp.example}}", hook.url());
+    let relay = relay(&primary, &secondary, &to);
+    let mut browser = Browser::signed_in(&relay);
+    let shows = |browser: &mut Browser, path: &str, words: &[&str]| {
+        let mut page = String::new();
+        until_true(&format!("{path} shows {words:?}"), BOUND, || {
+            page = browser.get(path).body;
+            words.iter().all(|word| page.contains(word))
+        });
+        page
+    };
+    let page = shows(&mut browser, "/alerts", &["No alert is on", "None in the last days", "none since the start"]);
+    assert!(page.contains("<span id=\"alerts-on\" data-live></span>"), "{page}");
+    hook.answer(&["404 <b>Gone</b>"]);
+    primary.set(Mode::Answer(503, "", "{\"errors\":[{\"message\":\"try <again>\"}]}"));
+    let mut mark = 0;
+    until_calls(&relay, &hook, 1, &mut mark);
+    let words = [
+        "1 alert on",
+        "provider primary is out: ",
+        "try &lt;again&gt;",
+        "to secondary (route all)",
+        "Next probe",
+        "Waiting",
+        "</span> not told</span> webhook <strong>hook</strong>",
+        "404",
+        "given up",
+        "</span> told</span> mail <strong>ops@corp.example</strong>",
+        "queued as <a href=\"/message/",
+        "<span class=\"count\">1<span class=\"hidden\"> on</span></span>",
+        "href=\"/providers#p-primary\"",
+    ];
+    let page = shows(&mut browser, "/alerts", &words);
+    assert!(!page.contains("<b>"), "{page}");
+    shows(
+        &mut browser,
+        "/",
+        &["<a href=\"/alerts\"><strong>1 alert on</strong></a>", "<li class=\"break\">provider primary is out: "],
+    );
+    let part = browser.ask("GET", "/providers", &["X-Waypost-Live: 1"], "").body;
+    assert!(part.contains("<span class=\"count\">1"), "the number is live on all pages: {part}");
+    // The mail of it is a message as all are.
+    let mail = page.split("queued as <a href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    shows(&mut browser, &mail, &["accepted", "delivered", "ops@corp.example"]);
+
+    primary.set(Mode::Take);
+    until_calls(&relay, &hook, 2, &mut mark);
+    shows(&mut browser, "/alerts", &["No alert is on", "provider primary is back", "began, ", "ended, ", "200 OK"]);
+    let test = browser.submit("/alerts/test", &[]);
+    assert_eq!((test.status, test.header("location")), (303, "/alerts"));
+    shows(&mut browser, "/alerts", &["2 targets took the test.", "a test: 200 OK"]);
+    assert_eq!(browser.post("/alerts/test", &[]).status, 403);
 }
 
 #[test]

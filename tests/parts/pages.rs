@@ -2,12 +2,13 @@
 //! there to queued mail.
 
 use crate::support::browser::Browser;
+use crate::support::hook::Hook;
 use crate::support::process::{output, tool};
 use crate::support::relay::{Relay, Setup};
 use crate::support::sink::Sink;
 use crate::support::{BOUND, marked, until, until_true};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/",
     "/?hours=6&by=provider",
     "/?hours=1",
@@ -15,6 +16,7 @@ const PAGES: [&str; 7] = [
     "/routes",
     "/queue",
     "/trail?wanted=b%40customer.example",
+    "/alerts",
 ];
 
 /// A relay that holds what one sender sends, and whose only way out is deaf.
@@ -363,9 +365,13 @@ fn an_outage_is_told_and_a_provider_is_taken_out_by_hand() {
 #[test]
 #[ignore = "needs chromium and playwright-core"]
 fn a_real_browser_opens_every_page_and_does_an_act() {
-    let sink = Sink::start();
+    let (sink, hook) = (Sink::start(), Hook::start());
     let relay = Setup::new()
         .queue("retry: [1h]")
+        .server(&format!(
+            "alerts: {{rules: {{breaker: 1s, disk: never}}, to: [{{webhook: \"{}\"}}, {{mail: ops@corp.example}}]}}",
+            hook.url()
+        ))
         .route("name: held, match: {sender_domain: held.example}, hold: looked at by people")
         .route("name: all, deliver: [first, second]")
         .provider("name: first, transport: smtp, host: 127.0.0.1, port: 1, tls: none, breaker: {failures: 1, probe_after: 1h}")
@@ -375,8 +381,13 @@ fn a_real_browser_opens_every_page_and_does_an_act() {
     for (n, from) in senders.iter().enumerate() {
         relay.send(from, &["d@customer.example"], &marked(n as u64, from, "d@customer.example", 300));
     }
-    sink.wait_for(1);
+    // The mail, and the alert's.
+    sink.wait_for(2);
+    hook.wait_for(1);
     let mut browser = Browser::signed_in(&relay);
+    until_true("both targets were told", BOUND, || {
+        browser.get("/alerts").body.matches("</span> told</span>").count() == 2
+    });
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut node = std::process::Command::new(tool("node"));
     node.env("NODE_PATH", here.join(".tools/playwright/node_modules")).arg(here.join("tests/parts/clients/pages.js"));

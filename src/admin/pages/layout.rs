@@ -12,6 +12,7 @@ use super::assets;
 use super::door::{Door, LIVE};
 use super::session::{Notice, Session};
 use crate::admin::Fault;
+use crate::alerts::Alerts;
 
 /// The places of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +22,16 @@ pub enum Place {
     Routes,
     Queue,
     Trail,
+    Alerts,
 }
 
-const PLACES: [(Place, &str, &str); 5] = [
+const PLACES: [(Place, &str, &str); 6] = [
     (Place::Overview, "/", "Overview"),
     (Place::Providers, "/providers", "Providers"),
     (Place::Routes, "/routes", "Routes"),
     (Place::Queue, "/queue", "Queue"),
     (Place::Trail, "/trail", "Trail"),
+    (Place::Alerts, "/alerts", "Alerts"),
 ];
 
 /// Somebody who looks at a page.
@@ -38,6 +41,8 @@ pub struct View {
     /// The page is there already, and wants its live parts anew.
     live: bool,
     notice: Option<Notice>,
+    /// That are on.
+    alerts: usize,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for View {
@@ -48,7 +53,8 @@ impl<S: Send + Sync> FromRequestParts<S> for View {
         let live = parts.headers.contains_key(LIVE);
         let door = parts.extensions.get::<Arc<Door>>();
         let notice = door.filter(|_| !live).and_then(|door| door.sessions.take_notice(&session.id));
-        Ok(Self { session, live, notice })
+        let alerts = parts.extensions.get::<Alerts>().map_or(0, Alerts::count);
+        Ok(Self { session, live, notice, alerts })
     }
 }
 
@@ -56,7 +62,7 @@ impl View {
     /// A whole page; of one that is there already, `main` alone: its script takes the elements with `data-live` from it.
     pub fn page(&self, place: Place, title: &str, main: &Markup) -> Markup {
         if self.live {
-            return html! { (main) };
+            return html! { (main) (self.alerts_on()) };
         }
         frame(
             title,
@@ -67,7 +73,7 @@ impl View {
                     nav aria-label="Pages" {
                         ul {
                             @for (of, path, name) in PLACES {
-                                li { a href=(path) aria-current=[(of == place).then_some("page")] { (name) } }
+                                li { a href=(path) aria-current=[(of == place).then_some("page")] { (name) @if of == Place::Alerts { (self.alerts_on()) } } }
                             }
                         }
                     }
@@ -89,6 +95,15 @@ impl View {
                 }
             },
         )
+    }
+
+    /// How many alerts are on, beside the place's name.
+    fn alerts_on(&self) -> Markup {
+        html! {
+            span #alerts-on data-live {
+                @if self.alerts > 0 { " " span.count { (self.alerts) span.hidden { " on" } } }
+            }
+        }
     }
 
     /// Only what is marked `data-live` is wanted.

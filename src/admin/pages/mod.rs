@@ -7,6 +7,7 @@
 //! - what is looked at and done is what the API gives and does: no page knows more.
 
 mod acts;
+mod alerts;
 mod assets;
 mod chart;
 mod door;
@@ -34,6 +35,7 @@ use axum::response::Response;
 use axum::{Extension, Router};
 
 use super::{Gate, Shared};
+use crate::alerts::Alerts;
 use crate::os::Clock;
 use door::Door;
 use past::Past;
@@ -57,12 +59,20 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub struct Pages {
     door: Arc<Door>,
     past: Past,
+    alerts: Alerts,
+}
+
+/// How browsers reach the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Outside {
+    /// Under TLS.
+    pub secure: bool,
+    pub port: u16,
 }
 
 impl Pages {
-    /// `secure`: under TLS. `port`: where the server listens.
-    pub fn new(gate: Arc<Gate>, clock: Clock, secure: bool, port: u16) -> Self {
-        Self { door: Arc::new(Door::new(gate, clock, secure, port)), past: Past::default() }
+    pub fn new(gate: Arc<Gate>, clock: Clock, alerts: Alerts, Outside { secure, port }: Outside) -> Self {
+        Self { door: Arc::new(Door::new(gate, clock, secure, port)), past: Past::default(), alerts }
     }
 
     pub fn past(&self) -> Past {
@@ -79,6 +89,7 @@ impl Pages {
             acts::routes(),
             message::routes(),
             trail::routes(),
+            alerts::routes(),
         ];
         let closed = closed.into_iter().fold(Router::new(), Router::merge);
         Router::new()
@@ -86,6 +97,7 @@ impl Pages {
             .merge(door::open(&self.door))
             .merge(assets::routes())
             .layer(Extension(self.past.clone()))
+            .layer(Extension(self.alerts.clone()))
             .layer(from_fn(headers))
     }
 }

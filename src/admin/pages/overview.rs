@@ -17,6 +17,7 @@ use super::providers::{self, is_trouble};
 use super::show::{Tone, badge, between, dash, duration, moment_and_span, number, plural};
 use crate::admin::history::{Counts, OTHERS, Span};
 use crate::admin::{ListenerStatus, ProviderStatus, RouteStatus, Shared, Status, status};
+use crate::alerts::Running;
 
 /// Rows of the table of routes.
 const ROUTES: usize = 40;
@@ -65,6 +66,7 @@ async fn page(
         &html! {
             div #overview data-live {
                 (headline(&status))
+                (alerts_on(&deps.alerts.running()))
                 (kpis(&status, &minute))
                 (charts(&asked, &span))
                 (providers_table(&status))
@@ -93,6 +95,22 @@ fn headline(status: &Status) -> Markup {
             }
             @for reason in &status.not_ready_because { p.notice.bad role="alert" { (reason) } }
             @for provider in out { (outage(provider, status)) }
+        }
+    }
+}
+
+/// The alerts that are on: what the headline does not know is among them.
+fn alerts_on(running: &[Running]) -> Markup {
+    const NAMED: usize = 5;
+    html! {
+        @if !running.is_empty() {
+            section aria-label="Alerts" {
+                div.notice.bad {
+                    a href="/alerts" { strong { (plural(running.len() as u64, "alert")) " on" } }
+                    ul { @for alert in running.iter().take(NAMED) { li.break { (alert.told.summary) } } }
+                    @if running.len() > NAMED { "and " (running.len() - NAMED) " more" }
+                }
+            }
         }
     }
 }

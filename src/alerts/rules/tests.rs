@@ -150,3 +150,32 @@ fn a_failed_reload_and_a_trail_that_is_behind() {
     assert_eq!(on(&AlertRules::default(), &facts, 1), both);
     assert_eq!(on(&AlertRules::none(), &facts, 1), []);
 }
+
+#[test]
+fn what_has_left_the_configuration_is_not_watched() {
+    let facts = Facts {
+        certificates: vec![CertificateFacts { file: "tls/cert.pem".into(), names: String::new(), not_after: at(0) }],
+        ..healthy()
+    };
+    let usual =
+        AlertRules { ends: vec![("the key".to_owned(), "2027-02-20".parse().unwrap())], ..AlertRules::default() };
+    for (rule, subject, elsewhere) in [
+        (Rule::Breaker, "a", "z"),
+        (Rule::Paused, "b", "all"),
+        (Rule::Quota, "c", ""),
+        (Rule::Oldest, "eu", "a"),
+        (Rule::Certificate, "tls/cert.pem", "tls/other.pem"),
+        (Rule::Ends, "the key", "another key"),
+    ] {
+        assert!(is_watched(&usual, &facts, &Key::new(rule, subject)), "{subject}");
+        assert!(!is_watched(&usual, &facts, &Key::new(rule, elsewhere)), "{elsewhere}");
+        assert!(!is_watched(&AlertRules::none(), &facts, &Key::new(rule, subject)), "{subject}");
+    }
+    let of_the_relay = [Rule::Growth, Rule::Refused, Rule::Disk, Rule::Full, Rule::Bounces, Rule::Reload, Rule::Trail];
+    for rule in of_the_relay {
+        assert!(is_watched(&usual, &facts, &Key::new(rule, "x")), "{rule:?}");
+        assert!(!is_watched(&AlertRules::none(), &facts, &Key::new(rule, "x")), "{rule:?}");
+    }
+    let never = AlertRules { oldest_of: [(RouteName::new("eu"), None)].into(), ..usual };
+    assert!(!is_watched(&never, &facts, &Key::new(Rule::Oldest, "eu")));
+}

@@ -35,10 +35,27 @@ pub(super) fn check(
         {
             continue;
         }
-        targets.push(target);
+        targets.push(numbered(target, &targets));
     }
     let rules = raw.rules.get().map_or_else(AlertRules::default, |raw| rules(raw, routes, cx));
     Alerts { rules, targets }
+}
+
+/// Of targets with one name the second is `NAME (2)`.
+fn numbered(mut target: AlertTarget, before: &[AlertTarget]) -> AlertTarget {
+    let name = match &mut target {
+        AlertTarget::Webhook(webhook) => &mut webhook.name,
+        AlertTarget::Mail(mail) => &mut mail.name,
+    };
+    let is_taken = |name: &str| before.iter().any(|one| one.name() == name);
+    let own = name.clone();
+    for n in 2usize.. {
+        if !is_taken(name) {
+            break;
+        }
+        *name = format!("{own} ({n})");
+    }
+    target
 }
 
 fn target(raw: &RawAlertTarget, hostname: &Domain, providers: &Names, cx: &mut Cx<'_>) -> Option<AlertTarget> {

@@ -1,6 +1,5 @@
 //! Rules and targets of alerts as lists of keys and values.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::facts::{Facts, span};
@@ -44,19 +43,7 @@ fn share(share: Option<u8>) -> String {
     share.map_or_else(never, |percent| format!("{percent}%"))
 }
 
-/// Targets with names of which there is one each: what two have in common gets a number.
-pub(super) fn targets(alerts: &Alerts) -> Vec<(String, &AlertTarget)> {
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    let named = |target| {
-        let name = AlertTarget::name(target);
-        let count = seen.entry(name).or_default();
-        *count += 1;
-        (if *count == 1 { name.to_owned() } else { format!("{name} ({count})") }, target)
-    };
-    alerts.targets.iter().map(named).collect()
-}
-
-pub(super) fn target((_, target): &(String, &AlertTarget)) -> Facts {
+pub(super) fn target(target: &AlertTarget) -> Facts {
     let mut facts = Facts::default();
     match target {
         AlertTarget::Webhook(WebhookTarget { name: _, url, secret }) => {

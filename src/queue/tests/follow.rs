@@ -111,10 +111,12 @@ async fn a_follower_that_fails_holds_nobody_up_and_lacks_nothing_later() {
             assert_eq!(queue.followed_up().await, Err("the follower's disk is gone".to_owned()));
         }
     }
+    assert_eq!(queue.follower_fails(), Some("the follower's disk is gone".to_owned()));
     assert!(notes(&disk).is_empty());
     assert!(disk.octets() > 300 * 40_000, "the journal keeps what the follower lacks");
     disk.followed(|kept| kept.fails = 3);
     while queue.followed_up().await.is_err() {}
+    assert_eq!(queue.follower_fails(), None);
     assert_eq!(notes(&disk), expected);
     queue.close().await;
 }

@@ -53,7 +53,7 @@ async function looksRight(page, width) {
     const page = await watched(browser, { colorScheme });
     await signIn(page, "/queue");
     const message = await page.locator("tbody th a").first().getAttribute("href");
-    for (const path of ["/", "/?hours=6&by=provider", "/providers", "/routes?from=a@held.example&to=b@c.example", "/queue", message, "/trail?wanted=d@customer.example"]) {
+    for (const path of ["/", "/?hours=6&by=provider", "/providers", "/routes?from=a@held.example&to=b@c.example", "/queue", message, "/trail?wanted=d@customer.example", "/alerts"]) {
       await page.goto(base + path);
       for (const width of [1280, 390]) await looksRight(page, width);
     }
@@ -61,6 +61,13 @@ async function looksRight(page, width) {
     await page.goto(base + "/");
     await page.evaluate(() => { document.getElementById("overview").dataset.old = "yes"; });
     await page.locator("#overview:not([data-old])").waitFor();
+    // An alert is on: the navigation has the number, and its page the cause and who was told.
+    await page.getByRole("link", { name: "Alerts 1 on" }).click();
+    await page.getByRole("heading", { name: "1 alert on" }).waitFor();
+    const alert = page.getByRole("article", { name: "provider first is out" });
+    for (const text of ["Connection refused", "to second (route all)", "Next probe", "told webhook", "200 OK", "told mail ops@corp.example"])
+      await alert.getByText(text).first().waitFor();
+    await alert.getByRole("link", { name: "first", exact: true }).waitFor();
     await page.context().close();
   }
 
