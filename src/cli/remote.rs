@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::load;
 use crate::admin::{ErrorBody, Files, OPERATOR};
@@ -26,6 +27,9 @@ use crate::os;
 
 /// The relay answers within half of it, be it that it has no answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For all of an answer that comes in pieces, each within `PATIENCE`.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The admin server of the relay that runs with a configuration.
 pub struct Remote {
@@ -95,6 +99,27 @@ impl Remote {
         self.answer(self.request(Method::GET, path))
     }
 
+    /// Long answers, piece by piece, for as long as more of them comes.
+    pub fn stream(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let request = self.request(Method::GET, path).timeout(FOREVER);
+            let begun = timeout(PATIENCE, request.send()).await.map_err(|_| self.silent())?;
+            let mut response = begun.map_err(|error| self.unreachable(&error))?;
+            if !response.status().is_success() {
+                let status = response.status();
+                let octets = timeout(PATIENCE, response.bytes()).await.map_err(|_| self.silent())?;
+                return Err(self.refused(status, &octets.unwrap_or_default()));
+            }
+            loop {
+                let piece = timeout(PATIENCE, response.chunk()).await.map_err(|_| self.silent())?;
+                match piece.with_context(|| format!("the answer from {} broke off", self.base))? {
+                    Some(octets) => each(&octets)?,
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
     /// Hands in a message.
     pub fn send<T: DeserializeOwned>(&self, path: &str, content: Bytes) -> anyhow::Result<T> {
         let request = self.request(Method::POST, path).header(CONTENT_TYPE, "message/rfc822").body(content);
@@ -137,23 +162,30 @@ impl Remote {
             if status.is_success() {
                 return Ok(octets);
             }
-            if status == StatusCode::UNAUTHORIZED {
-                bail!(
-                    "the relay at {} refused the token: it was started with another configuration, or since this one was written",
-                    self.base
-                );
-            }
-            let told: Result<ErrorBody, _> = serde_json::from_slice(&octets);
-            Err(match told {
-                Ok(ErrorBody { error }) => Refused { status, code: error.code, message: error.message }.into(),
-                Err(_) => anyhow!("{} answered {status}: is it a waypost?", self.base),
-            })
+            Err(self.refused(status, &octets))
         })
+    }
+
+    fn refused(&self, status: StatusCode, octets: &[u8]) -> anyhow::Error {
+        if status == StatusCode::UNAUTHORIZED {
+            return anyhow!(
+                "the relay at {} refused the token: it was started with another configuration, or since this one was written",
+                self.base
+            );
+        }
+        match serde_json::from_slice(octets) {
+            Ok(ErrorBody { error }) => Refused { status, code: error.code, message: error.message }.into(),
+            Err(_) => anyhow!("{} answered {status}: is it a waypost?", self.base),
+        }
+    }
+
+    fn silent(&self) -> anyhow::Error {
+        anyhow!("no answer from {} within {} s", self.base, PATIENCE.as_secs())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         if error.is_timeout() {
-            return anyhow!("no answer from {} within {} s", self.base, PATIENCE.as_secs());
+            return self.silent();
         }
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {

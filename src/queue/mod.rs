@@ -28,6 +28,7 @@ mod reader;
 mod recent;
 mod scan;
 mod segments;
+mod snapshot;
 mod space;
 mod spool;
 mod store;
@@ -75,7 +76,11 @@ pub use model::{
     Passed, PassedWhy, QueueOptions, RouteDepth, Settled, Tried,
 };
 pub use scan::{Amounts, Found, Step};
+pub use snapshot::{
+    Beginning, Checker, End, RestoreError, Snapshot, SnapshotError, check as check_snapshot, restore, unfinished,
+};
 pub use spool::{Spool, Spooled};
+pub use store::follower_mark;
 pub use wanted::{OfProvider, Party, Wanted};
 
 /// Octets of content on their way to the disk, of all callers together.
@@ -577,14 +582,6 @@ impl Queue {
             Err(panic) => Err(Fault::Damaged(format!("it came to a fault: {panic}"))),
         }
     }
-}
-
-/// The mark of whoever follows the journal, from the index of a queue that nobody has open; `None` where it has none, or
-/// cannot be read.
-pub fn follower_mark(index: &Path) -> Option<Vec<u8>> {
-    let read = || store::mark(&redb::ReadOnlyDatabase::open(index).ok()?).ok()?;
-    // An altered file may trip an assertion of redb's.
-    std::panic::catch_unwind(read).ok().flatten()
 }
 
 /// The journal's folder, beside the index.

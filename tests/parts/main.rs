@@ -33,6 +33,7 @@ mod send;
 mod service;
 mod shutdown;
 mod smuggling;
+mod snapshot;
 mod stand_ins;
 mod support;
 mod three_routes;
