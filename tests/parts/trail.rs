@@ -78,6 +78,10 @@ fn each_thing_that_became_of_a_message_is_told() {
         "the log tells the revision"
     );
 
+    let check = waypost(relay.path(), &["check", "--json"]);
+    let check: Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(check["revision"], revision, "an operator can match them");
+
     assert_eq!(words(&events(&relay, &["keep@customer.example"])), ["accepted", "routed", "held"]);
     assert_eq!(words(&events(&relay, &["drop@customer.example"])), ["discarded"]);
     assert_eq!(words(&events(&relay, &["--since", "1h", "--route", "kept"])), ["routed", "held"]);
