@@ -59,6 +59,7 @@ pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use health::Readiness;
 pub use providers::OrderBody;
 pub use queue::ImportAnswer;
 pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};

@@ -6,6 +6,7 @@ mod demo;
 mod diff;
 mod explain;
 mod hash_password;
+mod health;
 mod init;
 mod load;
 mod log;
@@ -48,6 +49,7 @@ enum Verb {
     Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Health(health::Args),
     Provider(provider::Args),
     Queue(queue::Args),
     Reload(reload::Args),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
+        Verb::Health(args) => health::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),

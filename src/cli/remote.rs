@@ -21,13 +21,15 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::load;
-use crate::admin::{ErrorBody, Files, OPERATOR};
-use crate::config::{Known, Secret};
+use crate::admin::{ErrorBody, Files, OPERATOR, Readiness};
+use crate::config::{Admin, Known, Secret, Server};
 use crate::os;
 
 /// The relay answers within half of it, be it that it has no answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where the API begins.
+const API: &str = "/api/v1";
 /// For all of an answer that comes in pieces, each within `PATIENCE`.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -37,6 +39,7 @@ pub struct Remote {
     client: reqwest::Client,
     base: String,
     token: Secret,
+    patience: Duration,
 }
 
 /// The relay answered that it did not do it.
@@ -52,27 +55,40 @@ pub struct Refused {
 impl Remote {
     /// Finds the relay; that it runs is seen when it is asked.
     pub fn find(directory: Option<&Path>) -> anyhow::Result<Self> {
-        let server = load::to_steer(directory)?;
-        let Some(admin) = &server.admin else {
-            bail!("the relay has no admin server: waypost.yaml says `admin: off`");
-        };
-        let files = Files::beside(&server.queue.path);
+        let (server, admin) = steered(directory)?;
         let token = match &admin.token {
             Some(token) if token.expose() == Known::UNREADABLE => {
                 bail!("the token that `admin.token` of waypost.yaml names cannot be read: run this as the relay's user")
             }
             Some(token) => token.clone(),
-            None => Secret::new(read(&files.token, "token")?),
+            None => Secret::new(read(&Files::beside(&server.queue.path).token, "token")?),
         };
+        Self::of(&server, &admin, token, PATIENCE)
+    }
+
+    /// Whether the relay that runs takes mail, by `/readyz`: that needs no token.
+    pub fn readiness(directory: Option<&Path>, patience: Duration) -> anyhow::Result<Readiness> {
+        let (server, admin) = steered(directory)?;
+        let remote = Self::of(&server, &admin, Secret::new(String::new()), patience)?;
+        let url = format!("{}/readyz", remote.base.trim_end_matches(API));
+        let answer = remote.runtime.block_on(async {
+            // It is not ready with another status than 200, and says the same things.
+            remote.client.get(url).send().await?.bytes().await
+        });
+        remote.read(&answer.map_err(|error| remote.unreachable(&error))?)
+    }
+
+    fn of(server: &Server, admin: &Admin, token: Secret, patience: Duration) -> anyhow::Result<Self> {
         let address = match admin.address.port() {
             0 => {
-                let text = read(&files.address, "address")?;
-                text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", files.address.display()))?
+                let file = Files::beside(&server.queue.path).address;
+                let text = read(&file, "address")?;
+                text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", file.display()))?
             }
             _ => admin.address,
         };
         let mut client =
-            reqwest::Client::builder().no_proxy().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+            reqwest::Client::builder().no_proxy().timeout(patience).redirect(reqwest::redirect::Policy::none());
         let mut scheme = "http";
         if let Some(tls) = &admin.tls {
             client = client.tls_backend_preconfigured(pinned(&tls.files.certificate)?);
@@ -81,8 +97,9 @@ impl Remote {
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             client: client.build()?,
-            base: format!("{scheme}://{}/api/v1", near(address)),
+            base: format!("{scheme}://{}{API}", near(address)),
             token,
+            patience,
         })
     }
 
@@ -180,7 +197,7 @@ impl Remote {
     }
 
     fn silent(&self) -> anyhow::Error {
-        anyhow!("no answer from {} within {} s", self.base, PATIENCE.as_secs())
+        anyhow!("no answer from {} within {} s", self.base, self.patience.as_secs())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -192,6 +209,14 @@ impl Remote {
             cause = deeper;
         }
         anyhow!("no relay answers at {}: {cause}; is it running, with this configuration? (`waypost run`)", self.base)
+    }
+}
+
+fn steered(directory: Option<&Path>) -> anyhow::Result<(Server, Admin)> {
+    let server = load::to_steer(directory)?;
+    match server.admin.clone() {
+        Some(admin) => Ok((server, admin)),
+        None => bail!("the relay has no admin server: waypost.yaml says `admin: off`"),
     }
 }
 

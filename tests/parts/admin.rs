@@ -9,7 +9,7 @@ use crate::support::admin::named;
 use crate::support::api::{Api, Mode};
 use crate::support::cert::Certificate;
 use crate::support::process::{output, tool};
-use crate::support::relay::{Setup, waypost};
+use crate::support::relay::{Relay, Setup, waypost};
 use crate::support::sink::Sink;
 use crate::support::{BOUND, free_port, marked, until, until_true};
 
@@ -302,6 +302,17 @@ fn a_drill_plays_an_outage_that_ends_by_itself() {
 fn readiness_says_why_not() {
     let mut relay = Setup::new().queue("retry: [1h], max_messages: 3").route("name: all, hold: for review").start();
     assert_eq!(relay.http("GET", "/readyz", &[], "").json(), serde_json::json!({"ready": true, "reasons": []}));
+    let health = |relay: &Relay, says: &str, code: i32| {
+        let out = relay.verb(&["health"]);
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.code() == Some(code) && said.contains(says) && said.lines().count() == 1, "{said}");
+    };
+    health(&relay, "ready: new mail is taken", 0);
+    // Whoever may not read the token may ask that.
+    let token = relay.path().join("data/admin.token");
+    std::fs::rename(&token, token.with_extension("aside")).unwrap();
+    health(&relay, "ready: new mail is taken", 0);
+    std::fs::rename(token.with_extension("aside"), &token).unwrap();
     for mark in 0..3 {
         let content = marked(mark, "a@shop.example", "b@customer.example", 500);
         relay.send("a@shop.example", &["b@customer.example"], &content);
@@ -310,8 +321,12 @@ fn readiness_says_why_not() {
     assert_eq!((full.status, full.json()["ready"].clone()), (503, false.into()));
     assert!(full.json()["reasons"][0].as_str().unwrap().contains("max_messages"), "{full:?}");
     assert_eq!(relay.http("GET", "/healthz", &[], "").status, 200, "it is alive all the same");
+    health(&relay, "holds as much as it may (3 messages, `max_messages` is 3)", 1);
+    let json = relay.verb(&["health", "--json"]).stdout;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap(), full.json());
     let told = relay.verb(&["status"]);
     assert_eq!(told.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&told.stdout).contains("NEW MAIL IS NOT TAKEN:"));
     assert!(relay.stop(Duration::from_secs(20)).success());
+    health(&relay, "not ready: the relay is not running", 1);
 }
