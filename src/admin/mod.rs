@@ -21,6 +21,7 @@ mod pages;
 mod providers;
 mod queue;
 mod reload;
+mod slow;
 mod status;
 mod trace;
 

@@ -137,6 +137,19 @@ impl Remote {
         })
     }
 
+    /// The same for an answer that may take its time: it begins with white space then, and a fault comes in its place.
+    pub fn get_slow<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let mut octets = Vec::new();
+        self.stream(path, &mut |piece| {
+            octets.extend_from_slice(piece);
+            Ok(())
+        })?;
+        if serde_json::from_slice::<ErrorBody>(&octets).is_ok() {
+            return Err(self.refused(StatusCode::SERVICE_UNAVAILABLE, &octets));
+        }
+        self.read(&octets)
+    }
+
     /// Hands in a message.
     pub fn send<T: DeserializeOwned>(&self, path: &str, content: Bytes) -> anyhow::Result<T> {
         let request = self.request(Method::POST, path).header(CONTENT_TYPE, "message/rfc822").body(content);
