@@ -45,6 +45,9 @@ fn strangers_hear_that_they_are_none() {
     assert_eq!(large.status, 413);
     let mode = std::fs::metadata(relay.path().join("data/admin.token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    let told = || relay.log().lines().into_iter().filter(|line| line.message().contains("wrong token")).count();
+    until_true("wrong tokens are told", BOUND, || told() > 0);
+    assert_eq!(told(), 1, "once a minute");
     assert!(!relay.log().raw().contains(&relay.token()), "the token is in no log");
 }
 
