@@ -8,7 +8,6 @@
 //! - a request is bounded: connections, size, time;
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
-mod acts;
 mod api;
 mod explain;
 mod fault;
@@ -54,7 +53,6 @@ use crate::mail::Timestamp;
 use crate::os::{self, Clock};
 use crate::queue::Queue;
 
-pub use acts::{Act, record};
 pub use api::document;
 pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};

@@ -8,11 +8,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::warn;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{Asked, Body, ErrorBody, Fault, Operator, Shared};
-use crate::delivery::operate::{ActAnswer, ActRequest, By, Count, Filter, Message, OperateError, Page, USUAL_PART};
+use crate::delivery::operate::{
+    ActAnswer, ActRequest, By, Count, Deed, Filter, Message, OperateError, Page, USUAL_PART,
+};
 use crate::ingress::{self, ImportError};
 use crate::queue::unfinished;
 
@@ -81,7 +83,7 @@ pub struct ImportAnswer {
     pub recipients: u64,
 }
 
-fn by(Operator(who): Operator, why: Option<String>) -> By {
+pub(super) fn by(Operator(who): Operator, why: Option<String>) -> By {
     By { who, why: why.filter(|why| !why.trim().is_empty()) }
 }
 
@@ -116,12 +118,11 @@ async fn count(State(deps): State<Shared>, Asked(filter): Asked<Filter>) -> Resu
         (status = 500, body = ErrorBody), (status = 401, body = ErrorBody)
     )
 )]
-async fn snapshot(
-    State(deps): State<Shared>,
-    Extension(Operator(who)): Extension<Operator>,
-) -> Result<Response, Fault> {
+async fn snapshot(State(deps): State<Shared>, Extension(operator): Extension<Operator>) -> Result<Response, Fault> {
     let snapshot = deps.operator.queue().snapshot(deps.clock.wall()).await?;
-    info!(who, "a snapshot of the queue is taken");
+    // All queued mail is read by somebody.
+    let deed = Deed { act: "queue snapshot", on: "queue", detail: "all that is queued" };
+    deps.operator.record(deed, &by(operator, None)).await;
     let pieces = stream::unfold(Some(snapshot), |snapshot| async move {
         let mut snapshot = snapshot?;
         match snapshot.next().await {

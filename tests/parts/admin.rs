@@ -144,7 +144,7 @@ fn beyond_loopback_it_is_tls_and_a_certificate_is_as_good_as_a_token() {
     let act = until("the act is in the log", BOUND, || {
         relay.log().lines().into_iter().find(|line| line.is("act", "provider pause"))
     });
-    assert!(act.is("operator", "alice") && act.is("reason", "by certificate") && act.is("on", "out"), "{act:?}");
+    assert!(act.is("who", "alice") && act.is("why", "by certificate") && act.is("on", "out"), "{act:?}");
     // Verbs take the very certificate that the configuration names.
     let mut verb = Command::new(crate::support::relay::BINARY);
     verb.args(["status", "--config", "."]).current_dir(relay.path()).env("WAYPOST_TEST_TOKEN", "a-token-of-our-own");
@@ -260,16 +260,16 @@ fn a_pause_holds_across_a_kill_and_ends_when_it_is_told() {
     assert_eq!((&order["kind"], &order["by"]), (&"pause".into(), &by.into()));
     relay.send("a@shop.example", &["b@customer.example"], &content(4));
     primary.wait_for(2);
-    assert_eq!(secondary.count(), 2);
+    // What it had taken when the relay was killed may have come twice.
+    assert!(secondary.mails().iter().all(|mail| mail.mark() != Some(4)), "it goes to the primary again");
     let out = relay.verb(&["provider", "resume", "primary"]);
     assert_eq!(out.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&out.stderr).contains("neither paused nor in a drill"));
     let acts = until("the acts are in the log", BOUND, || {
-        let acts: Vec<_> =
-            relay.log().lines().into_iter().filter(|line| line.message() == "an operator acted").collect();
+        let acts: Vec<_> = relay.log().lines().into_iter().filter(|line| line.message() == "operator").collect();
         (acts.len() >= 2).then_some(acts)
     });
-    assert!(acts[0].is("act", "provider pause") && acts[0].is("reason", "they move house"), "{acts:?}");
+    assert!(acts[0].is("act", "provider pause") && acts[0].is("why", "they move house"), "{acts:?}");
     assert!(acts[1].is("act", "provider resume"), "{acts:?}");
 }
 
