@@ -206,7 +206,7 @@ async fn serve(
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
     }
-    let (pulse, meter) = (scheduler.pulse(), scheduler.meter());
+    let (pulse, meter, reloads) = (scheduler.pulse(), scheduler.meter(), admin_deps.reloads.clone());
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
     let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps.clone() };
     let mut live = live::Live::new(parts, sessions.clone(), stop_doors.clone());
@@ -215,8 +215,8 @@ async fn serve(
     let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
     let living = tokio::spawn(live.run(reload_requests, asked, stop_doors.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
-    os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
-    sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
+    os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter, &reloads))]);
+    sessions.spawn(supervision::watch(pulse, meter, reloads, stop_doors.clone()));
 
     let signal = stop_requests.next().await;
     info!(signal, "stopping: no new sessions, attempts in flight get their time");

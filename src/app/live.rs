@@ -19,13 +19,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::configuration::{self, Checked, Noting};
+use super::supervision;
 use super::watch::{LOOK, Watched};
 use super::ways::{self, Transports};
 use crate::admin::{self, ListenerFacts, Reload, ReloadChange, ReloadProblem, ReloadRequest};
 use crate::config::{self, Config, Listener, Origin, Problem, Severity, Sources};
 use crate::delivery;
 use crate::ingress::{self, Bound, Certificates, Deps, Doorway};
-use crate::os::{self, ReloadRequests};
+use crate::os::{self, Condition, ReloadRequests};
 use crate::routing::Table;
 
 /// Changes that are told one by one in the log.
@@ -173,6 +174,7 @@ impl Live {
 
     /// Loads the configuration anew and changes to it, if it is good.
     async fn reload(&mut self, by: &str) -> Reload {
+        os::tell(&[Condition::Reloading, Condition::Status("Loads its configuration anew; serving meanwhile")]);
         let (checked, watched) = self.load().await;
         // What is refused is not tried again until it changes.
         self.parts.watched = watched;
@@ -181,6 +183,8 @@ impl Live {
             Err(problem) => self.refused(by, vec![problem], &Sources::new("")),
         };
         self.parts.admin.reloads.ended(told.clone());
+        let (meter, reloads) = (&self.parts.admin.meter, &self.parts.admin.reloads);
+        os::tell(&[Condition::Ready, Condition::Status(&supervision::status(meter, reloads))]);
         told
     }
 
