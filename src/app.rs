@@ -28,7 +28,7 @@ use crate::delivery;
 use crate::ingress;
 use crate::mail::MidSource;
 use crate::os::{self, Clock, Condition, ReloadRequests, StopRequests};
-use crate::queue::{Follower, Queue, QueueError, QueueOptions};
+use crate::queue::{Follower, Queue, QueueError, QueueOptions, give_reserve};
 use crate::routing::Table;
 
 pub use watch::Watched;
@@ -90,10 +90,23 @@ impl OpenError {
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::Queue(QueueError::InUse { .. }) | Self::Trail(AuditError::Busy { .. }))
     }
+
+    /// Its disk is full.
+    fn is_no_room(&self) -> bool {
+        matches!(self, Self::Queue(QueueError::NoRoom { .. }) | Self::Trail(AuditError::NoRoom { .. }))
+    }
 }
 
 /// The configured queue, and the trail that follows it: whoever changes the queue, the trail has it.
 pub fn open_queue(server: &Server) -> Result<(Queue, Option<Trail>), OpenError> {
+    match try_open_queue(server) {
+        // What is delivered then makes room.
+        Err(error) if error.is_no_room() && give_reserve(&server.queue.path) => try_open_queue(server),
+        opened => opened,
+    }
+}
+
+fn try_open_queue(server: &Server) -> Result<(Queue, Option<Trail>), OpenError> {
     let keeper = server.audit.as_ref().map(keeper).transpose()?;
     let (keeper, trail) = keeper.unzip();
     let follower = keeper.map(|keeper| Box::new(keeper) as Box<dyn Follower>);

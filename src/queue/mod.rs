@@ -26,6 +26,7 @@ mod model;
 mod progress;
 mod reader;
 mod recent;
+mod reserve;
 mod scan;
 mod segments;
 mod snapshot;
@@ -75,6 +76,7 @@ pub use model::{
     Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegRecipient, LegState, Listed, NewContent, NewMessage, Orders,
     Passed, PassedWhy, QueueOptions, RouteDepth, Settled, Tried,
 };
+pub use reserve::give_reserve;
 pub use scan::{Amounts, Found, Step};
 pub use snapshot::{
     Beginning, Checker, End, RestoreError, Snapshot, SnapshotError, check as check_snapshot, restore, unfinished,
@@ -209,7 +211,7 @@ impl Queue {
             pause: Duration::from_secs(1),
             follower,
         };
-        Self::start(&options, parts)
+        Self::start(&options, parts).inspect(|_| reserve::keep(&options.path, options.min_free.0))
     }
 
     fn start(options: &QueueOptions, parts: Parts) -> Result<Self, QueueError> {
