@@ -23,6 +23,7 @@ mod reload;
 mod slow;
 mod status;
 mod trace;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -64,6 +65,7 @@ pub use queue::ImportAnswer;
 pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
 pub use status::*;
 pub use trace::{Anchors, Traced, Wanted};
+pub use waiting::ProviderNow;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;
