@@ -29,7 +29,7 @@ use crate::delivery;
 use crate::ingress;
 use crate::mail::MidSource;
 use crate::os::{self, Clock, Condition, ReloadRequests, StopRequests};
-use crate::queue::{Follower, Queue, QueueError, QueueOptions};
+use crate::queue::{Follower, Queue, QueueError, QueueOptions, give_reserve};
 use crate::telemetry;
 
 pub use watch::Watched;
@@ -102,10 +102,23 @@ impl OpenError {
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::Queue(QueueError::InUse { .. }) | Self::Trail(AuditError::Busy { .. }))
     }
+
+    /// Its disk is full.
+    fn is_no_room(&self) -> bool {
+        matches!(self, Self::Queue(QueueError::NoRoom { .. }) | Self::Trail(AuditError::NoRoom { .. }))
+    }
 }
 
 /// The configured queue, and the trail that follows it: whoever changes the queue, the trail has it, and the tap is told.
 pub fn open_queue(server: &Server, tap: Option<Tap>) -> Result<(Queue, Option<Trail>), OpenError> {
+    match try_open_queue(server, tap.clone()) {
+        // What is delivered then makes room.
+        Err(error) if error.is_no_room() && give_reserve(&server.queue.path) => try_open_queue(server, tap),
+        opened => opened,
+    }
+}
+
+fn try_open_queue(server: &Server, tap: Option<Tap>) -> Result<(Queue, Option<Trail>), OpenError> {
     let keeper = server.audit.as_ref().map(keeper).transpose()?;
     let (keeper, trail) = keeper.unzip();
     let follower = keeper.map(|keeper| Box::new(keeper.with_tap(tap)) as Box<dyn Follower>);
@@ -232,7 +245,7 @@ async fn serve(
     if let Some(pickup) = &mut pickup {
         pickup.recover().await;
     }
-    let (pulse, meter) = (scheduler.pulse(), scheduler.meter());
+    let (pulse, meter, reloads) = (scheduler.pulse(), scheduler.meter(), admin_deps.reloads.clone());
     let scheduling = tokio::spawn(scheduler.run(stop_delivery.clone()));
     let parts = live::Parts { config, origin, watched, transports, deps, certificates, admin: admin_deps.clone() };
     let mut live = live::Live::new(parts, sessions.clone(), stop_doors.clone());
@@ -241,8 +254,8 @@ async fn serve(
     let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_deps, stop_admin.clone())));
     let living = tokio::spawn(live.run(reload_requests, asked, stop_doors.clone()));
     info!(version = env!("CARGO_PKG_VERSION"), revision, "waypost is ready");
-    os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter))]);
-    sessions.spawn(supervision::watch(pulse, meter, stop_doors.clone()));
+    os::tell(&[Condition::Ready, Condition::Status(&supervision::status(&meter, &reloads))]);
+    sessions.spawn(supervision::watch(pulse, meter, reloads, stop_doors.clone()));
     sessions.spawn(watch.run());
 
     let signal = stop_requests.next().await;

@@ -6,11 +6,14 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
-use super::{ErrorBody, Fault, Shared, trace};
+use super::{ErrorBody, Fault, ProviderNow, Shared, Status, trace, waiting};
 use crate::audit::Event;
 use crate::mail::{Diagnosis, Envelope, Mid, Timestamp};
 use crate::queue::{Leg, LegState, Listed, PassedWhy};
 use crate::routing::{Explanation, Facts};
+
+/// Attempts that are told.
+const ATTEMPTS: usize = 10;
 
 #[derive(OpenApi)]
 #[openapi(paths(explain))]
@@ -30,6 +33,8 @@ pub struct Explained {
     pub revision: String,
     /// How it was routed when it came, from the audit trail: each event names the table's revision then.
     pub routed: Vec<Event>,
+    /// Its last attempts, and in front of each the providers of the chain that could not be chosen then, and why.
+    pub attempts: Vec<Event>,
     /// The last event of the trail.
     pub last: Option<Event>,
     /// Of what is queued: what each part waits for.
@@ -56,6 +61,8 @@ pub struct Wait {
     pub due: Option<Timestamp>,
     /// Rounds through the chain that ended in a deferral.
     pub rounds: u32,
+    /// How the providers of its chain stand now.
+    pub providers: Vec<ProviderNow>,
 }
 
 /// Why a message went where it went, and what it waits for
@@ -78,8 +85,8 @@ async fn explain(State(deps): State<Shared>, Path(mid): Path<String>) -> Result<
     }
     let (mut waits, mut explanations) = (Vec::new(), Vec::new());
     if let Some(Listed { envelope, legs }) = &listed {
-        let now = deps.clock.now();
-        waits = legs.iter().map(|(_, leg, leased)| wait(envelope, leg, *leased, now)).collect();
+        let status = super::status::of(&deps).await?;
+        waits = legs.iter().map(|(_, leg, leased)| wait(envelope, leg, *leased, &status)).collect();
         let header = deps.queue.content(mid, envelope).header().await?;
         let header = crate::mail::HeaderSection::new(header);
         let indices = legs.iter().flat_map(|(_, leg, _)| &leg.recipients).map(|recipient| recipient.index);
@@ -100,6 +107,7 @@ async fn explain(State(deps): State<Shared>, Path(mid): Path<String>) -> Result<
         queued: listed.is_some(),
         revision: deps.operator.table().revision().to_owned(),
         routed: events.iter().filter(|event| ["routed", "rerouted"].contains(&&*event.event)).cloned().collect(),
+        attempts: attempts(&events),
         last: events.last().cloned(),
         waits,
         recipients: explanations.iter().filter_map(|explanation| serde_json::to_value(explanation).ok()).collect(),
@@ -109,8 +117,26 @@ async fn explain(State(deps): State<Shared>, Path(mid): Path<String>) -> Result<
     Ok(Json(explained))
 }
 
+/// The last attempts, each with those that were skipped for it.
+fn attempts(events: &[Event]) -> Vec<Event> {
+    let mut told: Vec<Event> = Vec::new();
+    let mut left = ATTEMPTS;
+    for event in events.iter().rev() {
+        match &*event.event {
+            "attempt" if left == 0 => break,
+            "attempt" => left -= 1,
+            "skipped" => {}
+            _ => continue,
+        }
+        told.push(event.clone());
+    }
+    told.reverse();
+    told
+}
+
 /// The one cause.
-fn wait(envelope: &Envelope, leg: &Leg, leased: bool, now: Timestamp) -> Wait {
+fn wait(envelope: &Envelope, leg: &Leg, leased: bool, status: &Status) -> Wait {
+    let providers = waiting::providers(status, &leg.lane);
     let last: Option<&Diagnosis> = leg.recipients.iter().find_map(|recipient| recipient.last.as_ref());
     let said = last.map_or_else(String::new, |last| format!("; last said: {last}"));
     let passed: Vec<String> = leg
@@ -124,14 +150,15 @@ fn wait(envelope: &Envelope, leg: &Leg, leased: bool, now: Timestamp) -> Wait {
     let passed = if passed.is_empty() { String::new() } else { format!("; {}", passed.join(", ")) };
     let (state, cause, due) = match &leg.state {
         LegState::Held { reason } => ("held", format!("it is held: {reason}; a person must release it"), None),
-        LegState::Waiting if leased => ("attempt", format!("an attempt is under way, or about to begin{passed}"), None),
-        LegState::Waiting if leg.due > now => {
+        LegState::Waiting if leased && providers.iter().any(|provider| provider.under_way > 0) => {
+            ("attempt", format!("an attempt is under way, or about to begin{passed}"), None)
+        }
+        LegState::Waiting if leg.due > status.now => {
             ("retry", format!("it is tried again at {:.0}{passed}{said}", leg.due), Some(leg.due))
         }
         LegState::Waiting => {
-            let cause =
-                format!("its turn: a provider of its chain that is up, and has room and rate for it{passed}{said}");
-            ("turn", cause, Some(leg.due))
+            let (cause, until) = waiting::cause(status, &leg.lane, &providers);
+            ("turn", format!("{cause}{passed}{said}"), Some(until.unwrap_or(leg.due)))
         }
     };
     let address = |index: u32| envelope.recipients.get(index as usize).map(|recipient| recipient.address.to_string());
@@ -143,6 +170,7 @@ fn wait(envelope: &Envelope, leg: &Leg, leased: bool, now: Timestamp) -> Wait {
         cause,
         due,
         rounds: leg.attempts,
+        providers,
     }
 }
 
@@ -151,12 +179,18 @@ fn text(explained: &Explained, explanations: &[Explanation]) -> String {
     for event in &explained.routed {
         text.push_str(&format!("  {event}\n"));
     }
+    for event in &explained.attempts {
+        text.push_str(&format!("  {event}\n"));
+    }
     match &explained.last {
         Some(last) if !explained.queued => text.push_str(&format!("  it is not queued any more; last:\n  {last}\n")),
         Some(_) | None => {}
     }
     for wait in &explained.waits {
         text.push_str(&format!("  {} waits in route '{}': {}\n", wait.recipients.join(", "), wait.route, wait.cause));
+        for provider in &wait.providers {
+            text.push_str(&format!("    {}. provider {}: {}\n", provider.tier, provider.name, provider.text));
+        }
     }
     if !explanations.is_empty() {
         text.push_str(&format!("by the table in force, revision {}:\n", explained.revision));

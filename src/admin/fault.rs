@@ -57,10 +57,15 @@ impl Fault {
     }
 }
 
+impl Fault {
+    pub fn body(&self) -> ErrorBody {
+        ErrorBody { error: ErrorText { code: self.code.to_owned(), message: self.message.clone() } }
+    }
+}
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let body = ErrorBody { error: ErrorText { code: self.code.to_owned(), message: self.message } };
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

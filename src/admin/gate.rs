@@ -1,7 +1,9 @@
 //! Who may look at the relay and steer it: whoever has the token, or shows a certificate of `client_ca`.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -12,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::Fault;
@@ -22,6 +25,12 @@ pub const OPERATOR: &str = "x-waypost-operator";
 /// A wrong token is answered this much later, one after the other.
 const LATE: Duration = Duration::from_millis(200);
 const LONGEST_NAME: usize = 64;
+/// Between two lines in the log about wrong tokens from one address.
+const EVERY: Duration = Duration::from_secs(60);
+/// An address that was told of so long ago is a new one.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+/// Addresses that are told apart.
+const ADDRESSES: usize = 256;
 
 /// The door's keeper.
 #[derive(Debug)]
@@ -31,6 +40,40 @@ pub struct Gate {
     loopback: bool,
     /// Where those stand in line who gave a wrong token: guesses in parallel are no faster.
     turned_away: Semaphore,
+    wrong: Mutex<Wrong>,
+}
+
+/// Wrong tokens by address: the log tells of each address once a minute.
+#[derive(Debug, Default)]
+struct Wrong(HashMap<Option<IpAddr>, Told>);
+
+#[derive(Debug)]
+struct Told {
+    at: Instant,
+    /// Since then.
+    more: u64,
+}
+
+impl Wrong {
+    /// So many came since the last line, this one included; `None`: it is not time for another line.
+    fn tell(&mut self, address: Option<IpAddr>, now: Instant) -> Option<u64> {
+        self.0.retain(|_, told| now.duration_since(told.at) < FORGOTTEN);
+        // One that is one too many shares a line with others of its kind.
+        let known = self.0.len() < ADDRESSES || self.0.contains_key(&address);
+        let told = self.0.entry(address.filter(|_| known));
+        let told = match told {
+            Entry::Vacant(new) => {
+                new.insert(Told { at: now, more: 0 });
+                return Some(1);
+            }
+            Entry::Occupied(told) => told.into_mut(),
+        };
+        told.more += 1;
+        (now.duration_since(told.at) >= EVERY).then(|| {
+            told.at = now;
+            std::mem::take(&mut told.more)
+        })
+    }
 }
 
 /// The other end of a connection.
@@ -47,13 +90,17 @@ pub struct Operator(pub String);
 
 impl Gate {
     pub fn new(token: Secret, loopback: bool) -> Self {
-        Self { token, loopback, turned_away: Semaphore::new(1) }
+        Self { token, loopback, turned_away: Semaphore::new(1), wrong: Mutex::default() }
     }
 
-    /// What follows a wrong token: a line in the log, and time that passes.
+    /// What follows a wrong token: a line in the log, if it is time for one, and time that passes.
     pub async fn turn_away(&self, peer: Option<&Peer>, path: &str) {
-        let client = peer.map(|peer| tracing::field::display(peer.address));
-        warn!(client, path, "the admin server was asked with a wrong token");
+        let client = peer.map(|peer| peer.address);
+        let told = self.wrong.lock().unwrap_or_else(PoisonError::into_inner).tell(client, Instant::now());
+        if let Some(times) = told {
+            let client = client.map(tracing::field::display);
+            warn!(client, path, times, "the admin server was asked with a wrong token");
+        }
         let turn = self.turned_away.acquire().await;
         tokio::time::sleep(LATE).await;
         drop(turn);
@@ -162,6 +209,24 @@ mod tests {
             assert_eq!(gate(true).operator(&asked, None).is_some(), opens, "{value}");
         }
         assert_eq!(gate(true).operator(&HeaderMap::new(), None), None);
+    }
+
+    #[test]
+    fn wrong_tokens_are_told_once_a_minute_with_their_number() {
+        let (mut wrong, start) = (Wrong::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let one = |last: u32| Some(IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + last)));
+        assert_eq!(wrong.tell(one(1), at(0)), Some(1));
+        for second in 1..60 {
+            assert_eq!(wrong.tell(one(1), at(second)), None, "{second}");
+        }
+        assert_eq!(wrong.tell(one(2), at(30)), Some(1), "another address is news");
+        assert_eq!(wrong.tell(one(1), at(60)), Some(60));
+        assert_eq!(wrong.tell(one(1), at(61)), None);
+        assert_eq!(wrong.tell(one(1), at(700)), Some(1), "forgotten");
+        // Whoever has a thousand addresses gets no thousand lines.
+        let lines = (10..2010).filter(|last| wrong.tell(one(*last), at(701)).is_some()).count();
+        assert!(lines <= ADDRESSES + 1 && wrong.0.len() <= ADDRESSES + 1, "{lines}");
     }
 
     #[test]

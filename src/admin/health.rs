@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
 use super::Shared;
@@ -23,12 +23,12 @@ pub struct Alive {
     status: &'static str,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// New mail is taken.
-    ready: bool,
+    pub ready: bool,
     /// Why not.
-    reasons: Vec<String>,
+    pub reasons: Vec<String>,
 }
 
 /// The process is alive

@@ -8,7 +8,6 @@
 //! - a request is bounded: connections, size, time;
 //! - nothing here is on the way of a message: state that others own is asked for, and counters are read.
 
-mod acts;
 mod alerts;
 mod api;
 mod explain;
@@ -22,8 +21,10 @@ mod pages;
 mod providers;
 mod queue;
 mod reload;
+mod slow;
 mod status;
 mod trace;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -56,18 +57,19 @@ use crate::os::{self, Clock};
 use crate::queue::Queue;
 use crate::telemetry;
 
-pub use acts::{Act, record};
 pub use alerts::{AlertEnded, AlertList, AlertSent, AlertStatus, AlertTargetStatus, AlertTest, AlertTold};
 pub use api::document;
 pub use explain::Explained;
 pub use fault::{Asked, Body, ErrorBody, Fault};
 pub use files::Files;
 pub use gate::{Gate, OPERATOR, Operator, Peer};
+pub use health::Readiness;
 pub use providers::OrderBody;
 pub use queue::ImportAnswer;
 pub use reload::{Reload, ReloadChange, ReloadProblem, ReloadRequest, Reloads};
 pub use status::*;
 pub use trace::{Anchors, Traced, Wanted, WantedBlocks};
+pub use waiting::ProviderNow;
 
 /// Connections at one time: operators, their browsers, a few collectors of metrics.
 const CONNECTIONS: usize = 128;

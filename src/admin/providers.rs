@@ -9,10 +9,11 @@ use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{OpenApi, ToSchema};
 
-use super::acts::{self, Act};
+use super::queue::by;
 use super::status::OrderStatus;
 use super::{Body, ErrorBody, Fault, Operator, Shared};
 use crate::config::{ShowDuration, parse_duration};
+use crate::delivery::operate::Deed;
 use crate::delivery::{OrderError, OrderKind, Wish};
 use crate::mail::ProviderName;
 
@@ -100,7 +101,8 @@ pub(super) async fn end(
     let reason = reason(body.reason)?;
     let order = deps.control.resume(ProviderName::new(name)).await?;
     let detail = format!("ended a {} of {}", order.kind.name(), order.by);
-    acts::record(deps, operator, Act { what: "provider resume", on: name, reason: &reason, detail: &detail }).await;
+    let deed = Deed { act: "provider resume", on: name, detail: &detail };
+    deps.operator.record(deed, &by(operator.clone(), Some(reason))).await;
     Ok(Json(OrderStatus::from(&order)))
 }
 
@@ -120,12 +122,14 @@ pub(super) async fn order(
     }
     let wish = Wish { kind, span, by: operator.0.clone(), reason: reason(body.reason)? };
     let order = deps.control.order(ProviderName::new(name), wish).await?;
-    let what = match kind {
+    let act = match kind {
         OrderKind::Pause => "provider pause",
         OrderKind::Drill => "provider drill",
     };
     let detail = format!("for {}, until {:.0}", ShowDuration(span), order.until);
-    acts::record(deps, operator, Act { what, on: name, reason: &order.reason, detail: &detail }).await;
+    deps.operator
+        .record(Deed { act, on: name, detail: &detail }, &by(operator.clone(), Some(order.reason.clone())))
+        .await;
     Ok(Json(OrderStatus::from(&order)))
 }
 

@@ -6,25 +6,30 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{Asked, Body, ErrorBody, Fault, Operator, Shared};
-use crate::delivery::operate::{ActAnswer, ActRequest, By, Count, Filter, Message, OperateError, Page, USUAL_PART};
+use crate::delivery::operate::{
+    ActAnswer, ActRequest, By, Count, Deed, Filter, Message, OperateError, Page, USUAL_PART,
+};
 use crate::ingress::{self, ImportError};
+use crate::queue::unfinished;
 
 /// Octets of a message that is brought.
 const LARGEST: usize = 256 << 20;
 
 #[derive(OpenApi)]
-#[openapi(paths(list, count, show, export, act, count_of_act, import))]
+#[openapi(paths(list, count, snapshot, show, export, act, count_of_act, import))]
 pub(super) struct Described;
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/queue", get(list))
         .route("/queue/count", get(count))
+        .route("/queue/snapshot", get(snapshot))
         .route("/queue/{mid}", get(show))
         .route("/queue/{mid}/export", get(export))
         .route("/queue/acts", post(act))
@@ -78,7 +83,7 @@ pub struct ImportAnswer {
     pub recipients: u64,
 }
 
-fn by(Operator(who): Operator, why: Option<String>) -> By {
+pub(super) fn by(Operator(who): Operator, why: Option<String>) -> By {
     By { who, why: why.filter(|why| !why.trim().is_empty()) }
 }
 
@@ -102,6 +107,36 @@ async fn list(
 )]
 async fn count(State(deps): State<Shared>, Asked(filter): Asked<Filter>) -> Result<Json<Count>, Fault> {
     Ok(Json(deps.operator.count(&filter).await?))
+}
+
+/// All that is queued, as a file that `waypost queue restore` reads; taken while the relay works. What comes to no end says so in
+/// its last record
+#[utoipa::path(
+    get, path = "/api/v1/queue/snapshot", tag = "queue",
+    responses(
+        (status = 200, content_type = "application/vnd.waypost.snapshot", body = [u8]),
+        (status = 500, body = ErrorBody), (status = 401, body = ErrorBody)
+    )
+)]
+async fn snapshot(State(deps): State<Shared>, Extension(operator): Extension<Operator>) -> Result<Response, Fault> {
+    let snapshot = deps.operator.queue().snapshot(deps.clock.wall()).await?;
+    // All queued mail is read by somebody.
+    let deed = Deed { act: "queue snapshot", on: "queue", detail: "all that is queued" };
+    deps.operator.record(deed, &by(operator, None)).await;
+    let pieces = stream::unfold(Some(snapshot), |snapshot| async move {
+        let mut snapshot = snapshot?;
+        match snapshot.next().await {
+            Ok(Some(octets)) => Some((octets, Some(snapshot))),
+            Ok(None) => None,
+            Err(error) => {
+                warn!(%error, "the snapshot of the queue came to no end");
+                Some((unfinished(&error.to_string()), None))
+            }
+        }
+    });
+    let pieces = pieces.map(Ok::<_, std::convert::Infallible>);
+    let headers = [(header::CONTENT_TYPE, "application/vnd.waypost.snapshot")];
+    Ok((headers, Octets::from_stream(pieces)).into_response())
 }
 
 /// One message: envelope, header section, and what waits of it and for what

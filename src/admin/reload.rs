@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::acts::{self, Act};
+use super::queue::by;
 use super::{Asked, ErrorBody, Fault, Operator, Shared};
 use crate::config::{Change, Problem, Sources};
 use crate::delivery::Stopped;
+use crate::delivery::operate::Deed;
 use crate::mail::Timestamp;
 
 #[derive(OpenApi)]
@@ -205,7 +206,7 @@ async fn reload(
     let told = deps.reloads.ask(operator.0.clone(), parameters.diff).await?;
     if !parameters.diff {
         let detail = told.outcome();
-        acts::record(&deps, &operator, Act { what: "reload", on: "configuration", reason: "", detail: &detail }).await;
+        deps.operator.record(Deed { act: "reload", on: "configuration", detail: &detail }, &by(operator, None)).await;
     }
     Ok(Json(told))
 }

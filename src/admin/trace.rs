@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Asked, ErrorBody, Fault, Shared};
+use super::{Asked, ErrorBody, Fault, Shared, slow};
 use crate::audit::{Event, Filter, Head, Trail, Verified};
 use crate::mail::Timestamp;
 
@@ -131,7 +131,8 @@ async fn trace(State(deps): State<Shared>, Asked(wanted): Asked<Wanted>) -> Resu
     Ok(Json(traced.await?))
 }
 
-/// Whether the trail is whole
+/// Whether the trail is whole. All of it is read: where that takes long, the answer begins with white space, and a fault stands in
+/// its place
 #[utoipa::path(
     get, path = "/api/v1/trace/verify", tag = "trail", params(Anchors),
     responses(
@@ -139,10 +140,10 @@ async fn trace(State(deps): State<Shared>, Asked(wanted): Asked<Wanted>) -> Resu
         (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)
     )
 )]
-async fn verify(State(deps): State<Shared>, Asked(anchors): Asked<Anchors>) -> Result<Json<Verified>, Fault> {
+async fn verify(State(deps): State<Shared>, Asked(anchors): Asked<Anchors>) -> Result<Response, Fault> {
     let heads = anchors.anchor.split(',').filter(|head| !head.is_empty()).map(str::parse::<Head>);
     let heads = heads.collect::<Result<Vec<_>, _>>().map_err(Fault::bad_request)?;
-    Ok(Json(reading(&deps, move |trail| trail.verify(&heads)).await?))
+    slow::answer(async move { reading(&deps, move |trail| trail.verify(&heads)).await }).await
 }
 
 /// The trail as its file has it, a few megabytes at a time: for `waypost diff --replay`

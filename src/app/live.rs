@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::configuration::{self, Checked, Noting};
+use super::supervision;
 use super::watch::{LOOK, Watched};
 use super::ways::{self, Transports};
 use crate::admin::{self, ListenerFacts, Reload, ReloadChange, ReloadProblem, ReloadRequest};
@@ -26,7 +27,7 @@ use crate::alerts;
 use crate::config::{self, Config, Listener, Origin, Problem, Severity, Sources};
 use crate::delivery;
 use crate::ingress::{self, Bound, Certificates, Deps, Doorway};
-use crate::os::{self, ReloadRequests};
+use crate::os::{self, Condition, ReloadRequests};
 
 /// Changes that are told one by one in the log.
 const TOLD: usize = 50;
@@ -173,6 +174,7 @@ impl Live {
 
     /// Loads the configuration anew and changes to it, if it is good.
     async fn reload(&mut self, by: &str) -> Reload {
+        os::tell(&[Condition::Reloading, Condition::Status("Loads its configuration anew; serving meanwhile")]);
         let (checked, watched) = self.load().await;
         // What is refused is not tried again until it changes.
         self.parts.watched = watched;
@@ -182,6 +184,8 @@ impl Live {
         };
         self.parts.admin.reloads.ended(told.clone());
         self.parts.admin.alerts.reloaded(told.refusal());
+        let (meter, reloads) = (&self.parts.admin.meter, &self.parts.admin.reloads);
+        os::tell(&[Condition::Ready, Condition::Status(&supervision::status(meter, reloads))]);
         told
     }
 

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 pub enum AuditError {
     #[error("the audit trail {path} cannot be opened: {detail}")]
     Open { path: PathBuf, detail: String },
+    #[error(
+        "the audit trail {path} cannot be opened, for its disk is full ({detail}): make a few MiB free there and start again"
+    )]
+    NoRoom { path: PathBuf, detail: String },
     #[error("the key of the audit trail, {path}, cannot be used: {detail}")]
     Key { path: PathBuf, detail: String },
     #[error("the audit trail {path} cannot be read: {detail}")]
@@ -53,6 +57,7 @@ impl Fault {
         match self {
             Self::Redb(error) => match *error {
                 redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => AuditError::Busy { path },
+                redb::Error::Io(error) if is_full(&error) => AuditError::NoRoom { path, detail: error.to_string() },
                 error @ (redb::Error::Io(_) | redb::Error::Corrupted(_)) if is_damage(&error) => {
                     AuditError::Open { path, detail: format!("it is damaged, or no trail ({error}). {DAMAGED}") }
                 }
@@ -62,6 +67,11 @@ impl Fault {
             Self::Out => AuditError::Open { path, detail: Self::Out.to_string() },
         }
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 fn is_damage(error: &redb::Error) -> bool {

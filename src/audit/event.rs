@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::record::{Fate, Message, OfTrail, Record, Settled, Text, Then, What};
+use super::record::{Fate, Message, OfTrail, Record, Settled, Skip, Skips, Text, Then, What};
 use crate::mail::{Mid, Timestamp};
 
 /// One event. A key that says nothing is left out.
@@ -18,8 +18,8 @@ pub struct Event {
     pub at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mid: Option<String>,
-    /// accepted, routed, held, discarded, refused, attempt, delivered, deferred, moved, bounced, rerouted, warned, operator,
-    /// trail.
+    /// accepted, routed, held, discarded, refused, attempt, delivered, deferred, moved, bounced, rerouted, warned, skipped,
+    /// operator, trail.
     pub event: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
@@ -71,6 +71,9 @@ pub struct Event {
     pub remote: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_id: Option<String>,
+    /// Of a provider that was skipped: `open`, `half-open`, `paused`, `quota`, `throttled`, `sender`, `missing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// Until when it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
@@ -156,6 +159,30 @@ pub fn events(number: u64, record: &Record<'_>) -> Vec<Event> {
             ..named("operator")
         }],
         What::Trail(of_trail) => vec![Event { reason: Some(of_trail.to_string()), ..named("trail") }],
+        What::Skipped(skips) => skips.providers.iter().map(|skip| of_skip(named("skipped"), skips, skip)).collect(),
+    }
+}
+
+fn of_skip(event: Event, skips: &Skips<'_>, skip: &Skip<'_>) -> Event {
+    let word = match skip.state.as_str() {
+        "open" => "its breaker is open",
+        "half-open" => "its breaker is half-open, and a probe under way",
+        "paused" => "it is paused",
+        "quota" => "its quota is spent",
+        "throttled" => "it asked for a pause",
+        "sender" => "it does not take the sender",
+        "missing" => "it is not there",
+        other => other,
+    };
+    let since = skip.since.map(|since| format!(" since {}", time(since))).unwrap_or_default();
+    let why = text(&skip.why).map(|why| format!(" ({why})")).unwrap_or_default();
+    Event {
+        route: text(&skips.route),
+        provider: text(&skip.provider),
+        state: text(&skip.state),
+        until: skip.until.map(time),
+        reason: Some(format!("{word}{since}{why}")),
+        ..event
     }
 }
 

@@ -63,7 +63,7 @@ pub fn keys(record: &Record<'_>, mut take: impl FnMut(u64)) {
                 take(key(Kind::Address, address.as_str().as_bytes()));
             });
         }
-        What::Trail(_) => {}
+        What::Trail(_) | What::Skipped(_) => {}
     }
 }
 

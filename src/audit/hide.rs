@@ -114,6 +114,7 @@ impl Hider {
                 act.recipients.iter_mut().for_each(|address| self.whole(address));
             }
             What::Trail(_) => {}
+            What::Skipped(skips) => skips.providers.iter_mut().for_each(|skip| self.inside(&mut skip.why)),
         }
     }
 

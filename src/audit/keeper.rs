@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -35,7 +36,7 @@ pub struct KeeperOptions {
 }
 
 /// Told of each record that goes into the trail, as it stands there. Called on the thread that writes the trail, which waits.
-pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
+pub type Tap = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// The one writer.
 pub struct Keeper {
@@ -118,8 +119,8 @@ impl Keeper {
         }
     }
 
-    fn told(&mut self, octets: &[u8]) {
-        if let Some(tap) = &mut self.tap {
+    fn told(&self, octets: &[u8]) {
+        if let Some(tap) = &self.tap {
             tap(octets);
         }
     }

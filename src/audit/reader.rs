@@ -154,7 +154,7 @@ impl Names {
                 fate.recipients.iter().any(address) || id.is_some_and(|id| id.as_str() == self.id)
             }),
             What::Act(act) => act.recipients.iter().any(address),
-            What::Trail(_) => false,
+            What::Trail(_) | What::Skipped(_) => false,
         }
     }
 }

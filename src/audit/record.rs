@@ -36,6 +36,8 @@ pub enum What<'a> {
     Act(Act<'a>),
     /// What happened to the trail itself.
     Trail(OfTrail<'a>),
+    /// In front of the attempt of the same note.
+    Skipped(Skips<'a>),
 }
 
 /// A message as it came in.
@@ -104,6 +106,26 @@ pub struct Settled<'a> {
     pub route: Text<'a>,
     pub attempt: Option<Attempt<'a>>,
     pub fates: Vec<Fate<'a>>,
+}
+
+/// Providers that could not be chosen when an attempt was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skips<'a> {
+    #[serde(borrow)]
+    pub route: Text<'a>,
+    pub providers: Vec<Skip<'a>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip<'a> {
+    #[serde(borrow)]
+    pub provider: Text<'a>,
+    /// `paused`, `open`, `half-open`, `quota`, `throttled`, `sender`, `missing`.
+    pub state: Text<'a>,
+    pub since: Option<i64>,
+    /// When it is over by itself, or the next probe.
+    pub until: Option<i64>,
+    pub why: Text<'a>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

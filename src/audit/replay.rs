@@ -155,7 +155,7 @@ impl Mails {
                 };
                 each(&discarded.message, std::iter::repeat(only), take);
             }
-            What::Refused(_) | What::Settled(_) | What::Act(_) | What::Trail(_) => {}
+            What::Refused(_) | What::Settled(_) | What::Skipped(_) | What::Act(_) | What::Trail(_) => {}
         }
     }
 }

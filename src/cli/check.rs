@@ -46,6 +46,9 @@ struct Report<'a> {
     routes: usize,
     providers: usize,
     tests: usize,
+    /// Of the routing table, as the log and the audit trail name it; absent with errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
     problems: Vec<ProblemJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     online: Option<Vec<Proof>>,
@@ -114,7 +117,8 @@ fn report(
     if json {
         let problems = problems.iter().map(|problem| problem.json(sources)).collect();
         let ok = errors == 0 && proven;
-        let report = Report { ok, errors, warnings, files, routes, providers, tests, problems, online };
+        let revision = sound.map(|config| config.revision.to_string());
+        let report = Report { ok, errors, warnings, files, routes, providers, tests, revision, problems, online };
         serde_json::to_writer_pretty(&mut *out, &report)?;
         writeln!(out)?;
         return Ok(ok);
@@ -133,7 +137,8 @@ fn report(
         let proven = if tests == 0 { String::new() } else { format!(", {} passed", count(tests, "test")) };
         let (routes, providers) = (count(routes, "route"), count(providers, "provider"));
         let warnings = if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
-        writeln!(out, "{what}: good: {routes}, {providers}{proven}{warnings}")?;
+        let revision = sound.map(|config| format!(", revision {}", config.revision)).unwrap_or_default();
+        writeln!(out, "{what}: good: {routes}, {providers}{proven}{warnings}{revision}")?;
     }
     for proof in online.iter().flatten() {
         writeln!(out, "{proof}")?;
@@ -167,7 +172,16 @@ mod tests {
     #[test]
     fn people_get_places_and_a_summary() {
         let good = "routes:\n  - {name: all, deliver: out}\ntests:\n  - {from: a@b.c, to: d@e.f, route: all}\n";
-        assert_eq!(said(good, false, nothing), (true, "conf: good: 1 route, 1 provider, 1 test passed\n".to_owned()));
+        let (is_good, text) = said(good, false, nothing);
+        let (line, revision) = text.trim_end().rsplit_once(", revision ").unwrap();
+        assert_eq!((is_good, line), (true, "conf: good: 1 route, 1 provider, 1 test passed"));
+        let json: serde_json::Value = serde_json::from_str(&said(good, true, nothing).1).unwrap();
+        assert_eq!((json["revision"].as_str(), revision.len()), (Some(revision), 12));
+        let elsewhere = Sources::new("")
+            .with("/etc/waypost/routes/a.yaml", good)
+            .with("/etc/waypost/providers/a.yaml", "providers: [{name: out, transport: maildir, path: out}]");
+        let elsewhere = config::load(&elsewhere, &Assumed).config.unwrap();
+        assert_eq!(&*elsewhere.revision, revision, "it does not hang on where it is looked at from");
         let bad = "routes:\n  - {name: all, deliver: outt}\n";
         let text = "routes/a.yaml:2:26: error: route 'all': unknown provider 'outt', did you mean 'out'?\n \
                     2 |   - {name: all, deliver: outt}\n   |                          ^\nconf: 1 error, 0 warnings\n";
@@ -183,6 +197,7 @@ mod tests {
         assert!(!good);
         assert_eq!(json["ok"], false);
         assert_eq!(json["errors"], 1);
+        assert_eq!(json.get("revision"), None, "it would be the name of what runs nowhere");
         let problem = &json["problems"][0];
         assert_eq!(
             (problem["file"].as_str(), problem["line"].as_u64(), problem["column"].as_u64()),

@@ -13,6 +13,7 @@ mod demo;
 mod diff;
 mod explain;
 mod hash_password;
+mod health;
 mod init;
 mod load;
 mod log;
@@ -57,6 +58,7 @@ enum Verb {
     Explain(explain::Args),
     Status(status::Args),
     Alerts(alerts::Args),
+    Health(health::Args),
     Provider(provider::Args),
     Queue(queue::Args),
     Reload(reload::Args),
@@ -87,6 +89,7 @@ pub fn main() -> ExitCode {
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Alerts(args) => alerts::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
+        Verb::Health(args) => health::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),

@@ -18,14 +18,20 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::load;
-use crate::admin::{ErrorBody, Files, OPERATOR};
-use crate::config::{Known, Secret};
+use crate::admin::{ErrorBody, Files, OPERATOR, Readiness};
+use crate::config::{Admin, Known, Secret, Server};
 use crate::os;
 
 /// The relay answers within half of it, be it that it has no answer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the API begins.
+const API: &str = "/api/v1";
+/// For all of an answer that comes in pieces, each within `PATIENCE`.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The admin server of the relay that runs with a configuration.
 pub struct Remote {
@@ -33,6 +39,7 @@ pub struct Remote {
     client: reqwest::Client,
     base: String,
     token: Secret,
+    patience: Duration,
 }
 
 /// The relay answered that it did not do it.
@@ -48,27 +55,40 @@ pub struct Refused {
 impl Remote {
     /// Finds the relay; that it runs is seen when it is asked.
     pub fn find(directory: Option<&Path>) -> anyhow::Result<Self> {
-        let server = load::to_steer(directory)?;
-        let Some(admin) = &server.admin else {
-            bail!("the relay has no admin server: waypost.yaml says `admin: off`");
-        };
-        let files = Files::beside(&server.queue.path);
+        let (server, admin) = steered(directory)?;
         let token = match &admin.token {
             Some(token) if token.expose() == Known::UNREADABLE => {
                 bail!("the token that `admin.token` of waypost.yaml names cannot be read: run this as the relay's user")
             }
             Some(token) => token.clone(),
-            None => Secret::new(read(&files.token, "token")?),
+            None => Secret::new(read(&Files::beside(&server.queue.path).token, "token")?),
         };
+        Self::of(&server, &admin, token, PATIENCE)
+    }
+
+    /// Whether the relay that runs takes mail, by `/readyz`: that needs no token.
+    pub fn readiness(directory: Option<&Path>, patience: Duration) -> anyhow::Result<Readiness> {
+        let (server, admin) = steered(directory)?;
+        let remote = Self::of(&server, &admin, Secret::new(String::new()), patience)?;
+        let url = format!("{}/readyz", remote.base.trim_end_matches(API));
+        let answer = remote.runtime.block_on(async {
+            // It is not ready with another status than 200, and says the same things.
+            remote.client.get(url).send().await?.bytes().await
+        });
+        remote.read(&answer.map_err(|error| remote.unreachable(&error))?)
+    }
+
+    fn of(server: &Server, admin: &Admin, token: Secret, patience: Duration) -> anyhow::Result<Self> {
         let address = match admin.address.port() {
             0 => {
-                let text = read(&files.address, "address")?;
-                text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", files.address.display()))?
+                let file = Files::beside(&server.queue.path).address;
+                let text = read(&file, "address")?;
+                text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", file.display()))?
             }
             _ => admin.address,
         };
         let mut client =
-            reqwest::Client::builder().no_proxy().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+            reqwest::Client::builder().no_proxy().timeout(patience).redirect(reqwest::redirect::Policy::none());
         let mut scheme = "http";
         if let Some(tls) = &admin.tls {
             client = client.tls_backend_preconfigured(pinned(&tls.files.certificate)?);
@@ -77,8 +97,9 @@ impl Remote {
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             client: client.build()?,
-            base: format!("{scheme}://{}/api/v1", near(address)),
+            base: format!("{scheme}://{}{API}", near(address)),
             token,
+            patience,
         })
     }
 
@@ -93,6 +114,40 @@ impl Remote {
     /// What is no JSON, as it is.
     pub fn octets(&self, path: &str) -> anyhow::Result<Bytes> {
         self.answer(self.request(Method::GET, path))
+    }
+
+    /// Long answers, piece by piece, for as long as more of them comes.
+    pub fn stream(&self, path: &str, each: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let request = self.request(Method::GET, path).timeout(FOREVER);
+            let begun = timeout(PATIENCE, request.send()).await.map_err(|_| self.silent())?;
+            let mut response = begun.map_err(|error| self.unreachable(&error))?;
+            if !response.status().is_success() {
+                let status = response.status();
+                let octets = timeout(PATIENCE, response.bytes()).await.map_err(|_| self.silent())?;
+                return Err(self.refused(status, &octets.unwrap_or_default()));
+            }
+            loop {
+                let piece = timeout(PATIENCE, response.chunk()).await.map_err(|_| self.silent())?;
+                match piece.with_context(|| format!("the answer from {} broke off", self.base))? {
+                    Some(octets) => each(&octets)?,
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
+    /// The same for an answer that may take its time: it begins with white space then, and a fault comes in its place.
+    pub fn get_slow<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let mut octets = Vec::new();
+        self.stream(path, &mut |piece| {
+            octets.extend_from_slice(piece);
+            Ok(())
+        })?;
+        if serde_json::from_slice::<ErrorBody>(&octets).is_ok() {
+            return Err(self.refused(StatusCode::SERVICE_UNAVAILABLE, &octets));
+        }
+        self.read(&octets)
     }
 
     /// Hands in a message.
@@ -137,29 +192,44 @@ impl Remote {
             if status.is_success() {
                 return Ok(octets);
             }
-            if status == StatusCode::UNAUTHORIZED {
-                bail!(
-                    "the relay at {} refused the token: it was started with another configuration, or since this one was written",
-                    self.base
-                );
-            }
-            let told: Result<ErrorBody, _> = serde_json::from_slice(&octets);
-            Err(match told {
-                Ok(ErrorBody { error }) => Refused { status, code: error.code, message: error.message }.into(),
-                Err(_) => anyhow!("{} answered {status}: is it a waypost?", self.base),
-            })
+            Err(self.refused(status, &octets))
         })
+    }
+
+    fn refused(&self, status: StatusCode, octets: &[u8]) -> anyhow::Error {
+        if status == StatusCode::UNAUTHORIZED {
+            return anyhow!(
+                "the relay at {} refused the token: it was started with another configuration, or since this one was written",
+                self.base
+            );
+        }
+        match serde_json::from_slice(octets) {
+            Ok(ErrorBody { error }) => Refused { status, code: error.code, message: error.message }.into(),
+            Err(_) => anyhow!("{} answered {status}: is it a waypost?", self.base),
+        }
+    }
+
+    fn silent(&self) -> anyhow::Error {
+        anyhow!("no answer from {} within {} s", self.base, self.patience.as_secs())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         if error.is_timeout() {
-            return anyhow!("no answer from {} within {} s", self.base, PATIENCE.as_secs());
+            return self.silent();
         }
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
         anyhow!("no relay answers at {}: {cause}; is it running, with this configuration? (`waypost run`)", self.base)
+    }
+}
+
+fn steered(directory: Option<&Path>) -> anyhow::Result<(Server, Admin)> {
+    let server = load::to_steer(directory)?;
+    match server.admin.clone() {
+        Some(admin) => Ok((server, admin)),
+        None => bail!("the relay has no admin server: waypost.yaml says `admin: off`"),
     }
 }
 

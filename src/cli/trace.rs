@@ -101,7 +101,7 @@ impl Source {
                 heads.extend(mark.as_deref().and_then(Head::read));
                 Ok(trail.verify(&heads)?)
             }
-            Self::Relay(remote) => remote.get(&path("/trace/verify", &Anchors { anchor: anchors.join(",") })?),
+            Self::Relay(remote) => remote.get_slow(&path("/trace/verify", &Anchors { anchor: anchors.join(",") })?),
         }
     }
 

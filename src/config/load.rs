@@ -1,5 +1,7 @@
 //! From files to a checked configuration, with all that is wrong with it.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -71,14 +73,16 @@ pub fn load(sources: &Sources, outside: &dyn Outside) -> Loaded {
 }
 
 /// Names what the table was made of: the first twelve hex digits of SHA-256 over the names and texts of the files of routes
-/// and providers.
+/// and providers. The same wherever the directory lies and however it is named.
 fn revision(sources: &Sources) -> Arc<str> {
     let mut context = digest::Context::new(&digest::SHA256);
     for source in sources.files() {
         match source.kind {
             Kind::Routes | Kind::Providers => {
                 let text = source.text.as_deref().unwrap_or("");
-                for part in [&*source.name, text] {
+                let folder = if source.kind == Kind::Routes { "routes" } else { "providers" };
+                let name = Path::new(&*source.name).file_name().and_then(OsStr::to_str).unwrap_or(&source.name);
+                for part in [folder, name, text] {
                     context.update(&(part.len() as u64).to_le_bytes());
                     context.update(part.as_bytes());
                 }

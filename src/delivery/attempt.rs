@@ -11,8 +11,9 @@ use tracing::{error, info};
 use super::breaker::Sign;
 use super::health::Patient;
 use super::pending::Pending;
+use super::skipped::Skipped;
 use crate::config::{Provider, Route};
-use crate::mail::{Diagnosis, EnhancedStatus, Severity};
+use crate::mail::{Diagnosis, EnhancedStatus, Severity, Timestamp};
 use crate::queue::{Lane, LegRecipient};
 use crate::transport::{Attempt, Outcome, Progress, Transport, Trouble, TroubleKind};
 
@@ -28,6 +29,9 @@ pub struct Flight {
     /// The provider as it was when it began.
     pub provider: Arc<Provider>,
     pub began: Instant,
+    /// When it was decided, and who was passed over then.
+    pub decided: Timestamp,
+    pub skipped: Vec<Skipped>,
 }
 
 /// What an attempt came to: one outcome a recipient, and what it says of the provider's health.

@@ -56,7 +56,9 @@ impl<Q: Backlog> Scheduler<Q> {
             round: flight.pending.leg.attempts.saturating_add(1),
             probe: flight.probe,
             took: flight.began.elapsed(),
+            decided: flight.decided,
             outcomes: flight.recipients().iter().map(|recipient| recipient.index).zip(ended.outcomes).collect(),
+            skipped: flight.skipped,
         });
         self.write_entered(draft);
     }

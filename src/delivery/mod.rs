@@ -43,6 +43,7 @@ mod recall;
 pub mod schedule;
 mod scheduler;
 pub mod settle;
+mod skipped;
 mod snapshot;
 mod span;
 mod start;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settle::Again;
+use super::skipped::Skipped;
 use crate::config::Route;
 use crate::mail::{Diagnosis, Domain, Envelope, Mid, ProviderName, Timestamp};
 use crate::queue::{Counter, Lane, Leg, LegRecipient, LegState};
@@ -74,6 +75,9 @@ pub struct Tried {
     pub round: u32,
     pub probe: bool,
     pub took: Duration,
+    /// When it was decided to make it, and who was passed over then.
+    pub decided: Timestamp,
+    pub skipped: Vec<Skipped>,
     /// Each with the recipient's index.
     pub outcomes: Vec<(u32, Outcome)>,
 }

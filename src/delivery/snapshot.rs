@@ -202,7 +202,7 @@ impl<Q: Backlog> Scheduler<Q> {
 }
 
 impl Chart {
-    fn state(&self) -> (ProviderState, Option<Timestamp>, Option<Timestamp>) {
+    pub(super) fn state(&self) -> (ProviderState, Option<Timestamp>, Option<Timestamp>) {
         match (self.breaker, self.paused_until) {
             (Shown::Open { since, probe_at }, _) => (ProviderState::Open, Some(since), Some(probe_at)),
             (Shown::HalfOpen { since }, _) => (ProviderState::HalfOpen, Some(since), None),

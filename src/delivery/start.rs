@@ -299,6 +299,7 @@ impl<Q: Backlog> Scheduler<Q> {
         now: Timestamp,
     ) {
         let Some(station) = self.stations.get(provider) else { return };
+        let skipped = self.skipped(lane, pending, provider, now);
         pending.left.retain(|left| !recipients.iter().any(|taken| taken.index == left.index));
         pending.started = true;
         let patient = station.patient(lane);
@@ -334,6 +335,8 @@ impl<Q: Backlog> Scheduler<Q> {
             progress,
             provider: station.settings.clone(),
             began: Instant::now(),
+            decided: now,
+            skipped,
         };
         self.flights.insert(task.id(), flight);
         self.desk.meter.began();

@@ -1,7 +1,8 @@
 //! What the trail is told of a settlement: the attempt, what the remote said of each recipient, and what became of it.
 
 use super::pending::{Draft, What};
-use crate::audit::record::{Attempt, Fate, Record, Said, Settled, Then, What as Kind};
+use super::skipped::Skipped;
+use crate::audit::record::{Attempt, Fate, Record, Said, Settled, Skip, Skips, Then, What as Kind};
 use crate::audit::{Notes, millis, note as record, said};
 use crate::mail::Timestamp;
 use crate::queue::LegState;
@@ -31,7 +32,26 @@ pub(super) fn note(notes: Notes, draft: &Draft, revision: &str, now: Timestamp) 
     });
     let route = draft.lane.route.as_str().into();
     let settled = Settled { revision: revision.into(), route, attempt, fates };
-    record(&Record::new(now, Some(draft.mid), Kind::Settled(settled)), 256)
+    let settled = Record::new(now, Some(draft.mid), Kind::Settled(settled));
+    let Some(tried) = draft.tried.as_ref().filter(|tried| !tried.skipped.is_empty()) else {
+        return record(&settled, 256);
+    };
+    // It was decided before.
+    let providers = tried.skipped.iter().map(skip).collect();
+    let kind = Kind::Skipped(Skips { route: draft.lane.route.as_str().into(), providers });
+    let mut note = record(&Record::new(tried.decided, Some(draft.mid), kind), 512);
+    settled.push(&mut note);
+    note
+}
+
+fn skip(skipped: &Skipped) -> Skip<'_> {
+    Skip {
+        provider: skipped.provider.as_str().into(),
+        state: skipped.state.into(),
+        since: skipped.since.map(Timestamp::as_millisecond),
+        until: skipped.until.map(Timestamp::as_millisecond),
+        why: skipped.why.as_str().into(),
+    }
 }
 
 fn fate(draft: &Draft, index: u32, now: Timestamp) -> (Option<Said<'_>>, Then<'_>) {

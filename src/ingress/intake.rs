@@ -365,7 +365,7 @@ pub(super) fn of_queue(error: &QueueError) -> Reply {
         }
         QueueError::Laden { .. } => refusal(452, 3, 1, "The queue holds as much mail as it may, try again later"),
         QueueError::Closed => refusal(421, 3, 2, "The relay is shutting down, try again later"),
-        QueueError::Read { .. } | QueueError::Open { .. } | QueueError::InUse { .. } => {
+        QueueError::Read { .. } | QueueError::Open { .. } | QueueError::NoRoom { .. } | QueueError::InUse { .. } => {
             refusal(451, 3, 0, "Local error, try again later")
         }
     }

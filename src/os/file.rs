@@ -101,6 +101,20 @@ pub fn read_at(file: &File, at: u64, into: &mut [u8]) -> io::Result<()> {
     }
 }
 
+/// Takes room for so many octets, which read as zeros, at the beginning of a new file. Durable where it is not only promised.
+pub fn allocate(mut file: &File, size: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        if fallocate(file, FallocateFlags::empty(), 0, size).is_ok() {
+            return file.sync_all();
+        }
+    }
+    // Also where a file system knows no better way.
+    io::copy(&mut io::Read::take(io::repeat(0), size), &mut file)?;
+    file.sync_all()
+}
+
 /// Gives the room of a range back to the file system; it reads as zeros from then on. `Unsupported` where that cannot be.
 pub fn punch(file: &File, at: u64, size: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum Condition<'a> {
     /// Clients are served.
     Ready,
+    /// The configuration is loaded anew; `Ready` says when that is over.
+    Reloading,
     Stopping,
     /// It still works: to be said before each `watchdog` is over.
     Alive,
@@ -45,11 +47,15 @@ pub fn tell(conditions: &[Condition<'_>]) {
         use sd_notify::NotifyState;
         let states: Vec<NotifyState<'_>> = conditions
             .iter()
-            .map(|condition| match *condition {
-                Condition::Ready => NotifyState::Ready,
-                Condition::Stopping => NotifyState::Stopping,
-                Condition::Alive => NotifyState::Watchdog,
-                Condition::Status(text) => NotifyState::Status(text),
+            .flat_map(|condition| match *condition {
+                Condition::Ready => vec![NotifyState::Ready],
+                // A `Type=notify-reload` service is killed without the time (sd_notify(3)).
+                Condition::Reloading => {
+                    std::iter::once(NotifyState::Reloading).chain(NotifyState::monotonic_usec_now()).collect()
+                }
+                Condition::Stopping => vec![NotifyState::Stopping],
+                Condition::Alive => vec![NotifyState::Watchdog],
+                Condition::Status(text) => vec![NotifyState::Status(text)],
             })
             .collect();
         if let Err(error) = sd_notify::notify(&states) {

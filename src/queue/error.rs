@@ -18,6 +18,11 @@ pub enum QueueError {
         "the queue {path} cannot be opened: another waypost runs on it: stop that one first, or give this one a queue of its own"
     )]
     InUse { path: PathBuf },
+    #[error(
+        "the queue {path} cannot be opened, for the disk of {folder} is full ({detail}): make a few MiB free there and start again; \
+         nothing that is queued is lost"
+    )]
+    NoRoom { path: PathBuf, folder: PathBuf, detail: String },
     #[error("the queue {path} cannot be opened: {detail}")]
     Open { path: PathBuf, detail: String },
     #[error("the queue has been closed")]
@@ -94,6 +99,12 @@ impl Fault {
                     if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
                 {
                     format!("it is damaged, or no queue ({error}). {DAMAGED}")
+                }
+                redb::Error::Io(error) if no_room(&error) => {
+                    let folder =
+                        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    let (path, folder) = (path.to_owned(), folder.to_owned());
+                    return QueueError::NoRoom { path, folder, detail: error.to_string() };
                 }
                 redb::Error::Corrupted(what) => format!("it is damaged ({what}). {DAMAGED}"),
                 error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. }) => {

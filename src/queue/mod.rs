@@ -26,8 +26,10 @@ mod model;
 mod progress;
 mod reader;
 mod recent;
+mod reserve;
 mod scan;
 mod segments;
+mod snapshot;
 mod space;
 mod spool;
 mod store;
@@ -74,8 +76,13 @@ pub use model::{
     Claim, Claimed, Counter, Depth, Lane, LaneDue, Leg, LegRecipient, LegState, Listed, NewContent, NewMessage, Orders,
     Passed, PassedWhy, QueueOptions, RouteDepth, Settled, Tried,
 };
+pub use reserve::give_reserve;
 pub use scan::{Amounts, Found, Step};
+pub use snapshot::{
+    Beginning, Checker, End, RestoreError, Snapshot, SnapshotError, check as check_snapshot, restore, unfinished,
+};
 pub use spool::{Spool, Spooled};
+pub use store::follower_mark;
 pub use wanted::{OfProvider, Party, Wanted};
 
 /// Octets of content on their way to the disk, of all callers together.
@@ -204,7 +211,7 @@ impl Queue {
             pause: Duration::from_secs(1),
             follower,
         };
-        Self::start(&options, parts)
+        Self::start(&options, parts).inspect(|_| reserve::keep(&options.path, options.min_free.0))
     }
 
     fn start(options: &QueueOptions, parts: Parts) -> Result<Self, QueueError> {
@@ -560,14 +567,6 @@ impl Queue {
             Err(panic) => Err(Fault::Damaged(format!("it came to a fault: {panic}"))),
         }
     }
-}
-
-/// The mark of whoever follows the journal, from the index of a queue that nobody has open; `None` where it has none, or
-/// cannot be read.
-pub fn follower_mark(index: &Path) -> Option<Vec<u8>> {
-    let read = || store::mark(&redb::ReadOnlyDatabase::open(index).ok()?).ok()?;
-    // An altered file may trip an assertion of redb's.
-    std::panic::catch_unwind(read).ok().flatten()
 }
 
 /// The journal's folder, beside the index.

@@ -168,6 +168,14 @@ pub(super) fn mark(database: &impl ReadableDatabase) -> Result<Option<Vec<u8>>, 
     }
 }
 
+/// The mark of whoever follows the journal, from the index of a queue that nobody has open; `None` where it has none, or
+/// cannot be read.
+pub fn follower_mark(index: &Path) -> Option<Vec<u8>> {
+    let read = || mark(&redb::ReadOnlyDatabase::open(index).ok()?).ok()?;
+    // An altered file may trip an assertion of redb's.
+    std::panic::catch_unwind(read).ok().flatten()
+}
+
 /// Makes the tables of a new file; refuses one of a newer schema, and one that is somebody else's.
 fn prepare(database: &Database) -> Result<(), Fault> {
     let txn = begin_write(database, Keep::Durable)?;

@@ -40,7 +40,7 @@ pub fn channel(settings: Telemetry, hostname: &Domain) -> Result<(Tap, Exporter)
     let (tell, told) = mpsc::channel::<Vec<u8>>(WAITING);
     let counts = Arc::new(Counts::default());
     let exporter = Exporter::new(settings, hostname, told, counts.clone())?;
-    let tap: Tap = Box::new(move |octets| {
+    let tap: Tap = Arc::new(move |octets| {
         if tell.try_send(octets.to_vec()).is_err() {
             counts.lost.add(1);
         }

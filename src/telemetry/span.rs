@@ -9,7 +9,9 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
-use crate::audit::record::{Accepted, Act, Discarded, Fate, Message, Record, Refused, Settled, Text, Then, What};
+use crate::audit::record::{
+    Accepted, Act, Discarded, Fate, Message, Record, Refused, Settled, Skips, Text, Then, What,
+};
 use crate::mail::Mid;
 
 /// The span of a record, for `sample` per cent of the messages; `None` also for what is about no message.
@@ -34,6 +36,10 @@ pub(super) fn span(octets: &[u8], record: &Record<'_>, sample: u8) -> Option<Spa
         What::Settled(settled) => {
             below(&mut span, octets, record);
             of_settled(&mut span, record, settled);
+        }
+        What::Skipped(skips) => {
+            below(&mut span, octets, record);
+            of_skips(&mut span, record, skips);
         }
         What::Act(act) => {
             below(&mut span, octets, record);
@@ -183,6 +189,18 @@ fn word(then: &Then<'_>) -> (&'static str, bool) {
         Then::Rerouted { route: _ } => ("rerouted", false),
         Then::Discarded => ("discarded", false),
         Then::Warned { until: _ } => ("warned", false),
+    }
+}
+
+/// Providers that were passed over for the attempt that follows; why is in words that may name an address.
+fn of_skips(span: &mut Span, record: &Record<'_>, skips: &Skips<'_>) {
+    span.name = "skip".to_owned();
+    span.set_kind(SpanKind::Internal);
+    span.attributes.push(text("waypost.route", skips.route.as_str()));
+    for skip in &skips.providers {
+        let attributes =
+            vec![text("waypost.provider", skip.provider.as_str()), text("waypost.provider.state", skip.state.as_str())];
+        span.events.push(event(record.at, "skipped", attributes));
     }
 }
 

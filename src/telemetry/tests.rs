@@ -8,7 +8,8 @@ use prost::Message as _;
 
 use super::span::span;
 use crate::audit::record::{
-    Accepted, Act, Attempt, Fate, Message, OfTrail, Record, Refused, Routed, Said, Settled, Then, What, octets,
+    Accepted, Act, Attempt, Fate, Message, OfTrail, Record, Refused, Routed, Said, Settled, Skip, Skips, Then, What,
+    octets,
 };
 use crate::mail::{Mid, Timestamp};
 
@@ -76,6 +77,17 @@ fn attempt(then: Then<'static>, reply: &'static str) -> What<'static> {
     })
 }
 
+fn skips() -> Skips<'static> {
+    let skip = Skip {
+        provider: "out".into(),
+        state: "open".into(),
+        since: Some(AT),
+        until: None,
+        why: "550 bob@customer.example is unknown".into(),
+    };
+    Skips { route: "all".into(), providers: vec![skip] }
+}
+
 fn said<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
     span.attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()
 }
@@ -100,6 +112,10 @@ fn a_message_is_a_trace_and_its_attempts_are_below_its_acceptance() {
     let status = bounced.status.clone().unwrap();
     assert_eq!((status.code(), status.message.as_str()), (StatusCode::Error, "bounced"));
     assert_eq!(bounced.events[0].name, "bounced");
+
+    let skipped = of(Some(mid(1)), What::Skipped(skips()), 100).unwrap();
+    assert_eq!((skipped.name.as_str(), &skipped.parent_span_id), ("skip", &first.span_id));
+    assert_eq!(skipped.events[0].attributes[1].key, "waypost.provider.state");
 
     let delivered = of(Some(mid(1)), attempt(Then::Delivered, "queued"), 100).unwrap();
     assert_eq!(delivered.status, None);
@@ -133,6 +149,7 @@ fn no_address_and_no_words_that_may_hold_one_leave_the_relay() {
         ),
         attempt(Then::Held { reason: "mail to bob@customer.example".into() }, "bob@customer.example"),
         What::Refused(refused),
+        What::Skipped(skips()),
         What::Act(act),
     ];
     for what in whats {

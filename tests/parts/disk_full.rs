@@ -86,6 +86,54 @@ fn fills_and_recovers(size: &str, reserve: &str) {
     drop(disk);
 }
 
+/// Not an octet is free, and the relay was killed: its index must be mended, and what it delivers written down.
+#[test]
+#[ignore = "needs root, to mount a small disk"]
+fn a_start_on_a_full_disk_delivers_what_is_queued() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(&folder.path().join("disk"), "24m");
+    let sink = Sink::start();
+    sink.behave(|manners| manners.after_dot = AfterDot::Reply("451 4.3.0 not now"));
+    let mut relay = Setup::new()
+        .queue(&format!("retry: [1s], min_free: 4MiB, path: \"{}/queue.redb\"", disk.0.display()))
+        .route("name: all, deliver: [out]")
+        .provider(&format!("name: out, transport: smtp, {}", sink.as_host()))
+        .start();
+    relay.beside = disk.0.clone();
+    for mark in 1..=20 {
+        relay.send(
+            "a@shop.example",
+            &["b@customer.example"],
+            &marked(mark, "a@shop.example", "b@customer.example", 20_000),
+        );
+    }
+    assert_eq!(std::fs::metadata(disk.0.join("queue.reserve")).unwrap().len(), 1 << 20);
+    relay.kill_9();
+    let ballast = disk.0.join("ballast");
+    let _ = std::io::copy(
+        &mut std::io::Read::take(std::io::repeat(7), 64 << 20),
+        &mut std::fs::File::create(&ballast).unwrap(),
+    );
+    sink.behave(|manners| manners.after_dot = AfterDot::Take);
+    relay.restart();
+    until_true("all that was queued arrives", BOUND, || {
+        let marks: std::collections::HashSet<_> = sink.mails().iter().filter_map(|mail| mail.mark()).collect();
+        (1..=20).all(|mark| marks.contains(&mark))
+    });
+    until_true("and is written down", BOUND, || relay.status()["queue"]["messages"] == 0);
+    assert!(!disk.0.join("queue.reserve").exists());
+    let mut client = relay.client();
+    let content = marked(99, "a@shop.example", "b@customer.example", 20_000);
+    let reply = client.mail("a@shop.example", &["b@customer.example"], &content).unwrap();
+    assert_eq!((reply.code, reply.text.starts_with("4.3.1")), (452, true), "{reply:?}");
+    relay.stop(BOUND);
+    std::fs::remove_file(&ballast).unwrap();
+    relay.restart();
+    assert!(disk.0.join("queue.reserve").exists(), "there is room for it again");
+    relay.stop(BOUND);
+    drop(disk);
+}
+
 #[test]
 #[ignore = "needs root, to mount a small disk"]
 fn another_filling_the_disk_is_survived_too() {

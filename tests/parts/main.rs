@@ -35,6 +35,7 @@ mod send;
 mod service;
 mod shutdown;
 mod smuggling;
+mod snapshot;
 mod stand_ins;
 mod support;
 mod three_routes;

@@ -181,7 +181,7 @@ fn the_diff_tells_and_changes_nothing() {
     assert_eq!(reload(&relay, &["--diff"]).1["changes"], Value::Array(Vec::new()));
     // What was only looked at is no act.
     let acts = until("the act is in the log", BOUND, || {
-        let acts = relay.log().lines().into_iter().filter(|line| line.message() == "an operator acted");
+        let acts = relay.log().lines().into_iter().filter(|line| line.message() == "operator");
         Some(acts.collect::<Vec<_>>()).filter(|acts| !acts.is_empty())
     });
     assert!(acts.len() == 1 && acts[0].is("act", "reload") && acts[0].is("detail", "in force, changes: 4"), "{acts:?}");

@@ -45,6 +45,27 @@ fn the_supervisor_hears_how_the_relay_fares() {
     }
     relay.send("a@sender.example", &["b@customer.example"], b"Subject: s\r\n\r\n");
     while !next().contains("1 recipients delivered") {}
+    // systemd waits for the second word of a reload, and with Type=notify-reload wants to know when it began.
+    let past_the_watchdog = || loop {
+        let said = next();
+        if !said.starts_with("WATCHDOG=1") {
+            return said;
+        }
+    };
+    let routes = relay.path().join("routes/50-test.yaml");
+    let good = std::fs::read_to_string(&routes).unwrap();
+    for (text, after) in [
+        ("routes: [{name: all, deliver: [nobody]}]", "Serving; its changed configuration was REFUSED at "),
+        (&good[..], "Serving; since"),
+    ] {
+        std::fs::write(&routes, text).unwrap();
+        relay.signal("HUP");
+        let said = past_the_watchdog();
+        let usec = said.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap_or_else(|| panic!("{said}"));
+        assert!(usec.split('\n').next().unwrap().parse::<u64>().is_ok_and(|usec| usec > 0), "{said}");
+        let said = past_the_watchdog();
+        assert!(said.starts_with(&format!("READY=1\nSTATUS={after}")), "{said}");
+    }
     relay.process().signal("TERM");
     let mut last = next();
     while last.starts_with("WATCHDOG=1") {

@@ -78,6 +78,10 @@ fn each_thing_that_became_of_a_message_is_told() {
         "the log tells the revision"
     );
 
+    let check = waypost(relay.path(), &["check", "--json"]);
+    let check: Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!(check["revision"], revision, "an operator can match them");
+
     assert_eq!(words(&events(&relay, &["keep@customer.example"])), ["accepted", "routed", "held"]);
     assert_eq!(words(&events(&relay, &["drop@customer.example"])), ["discarded"]);
     assert_eq!(words(&events(&relay, &["--since", "1h", "--route", "kept"])), ["routed", "held"]);
@@ -95,6 +99,73 @@ fn each_thing_that_became_of_a_message_is_told() {
     let other = head.replace(&head[head.len() - 4..], "0000");
     let (whole, told) = trace(&relay, &["--verify", "--anchor", &other]);
     assert!(!whole && told.contains("told elsewhere"), "{told}");
+}
+
+/// Why it went by another provider than the first, and what it waits for, without a look at the log.
+#[test]
+fn each_provider_that_was_skipped_is_told_with_its_state() {
+    let mut relay = Setup::new()
+        .queue("retry: [1h]")
+        .route("name: all, deliver: [nowhere, out]")
+        .provider("name: nowhere, transport: smtp, host: 127.0.0.1, port: 1, tls: none, breaker: {failures: 1, probe_after: 1h}")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let send = |n: u64, to: &str| relay.send("app@shop.example", &[to], &marked(n, "app@shop.example", to, 300));
+    send(1, "first@customer.example");
+    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 1);
+    send(2, "second@customer.example");
+    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 2);
+    let second = events(&relay, &["second@customer.example"]);
+    assert_eq!(words(&second), ["accepted", "routed", "skipped", "attempt", "delivered"], "{second:#?}");
+    let skipped = &second[2];
+    assert_eq!(
+        (&skipped["provider"], &skipped["state"], &skipped["route"]),
+        (&"nowhere".into(), &"open".into(), &"all".into())
+    );
+    let why = skipped["reason"].as_str().unwrap();
+    assert!(why.starts_with("its breaker is open since ") && why.contains("refused"), "{why}");
+    assert!(skipped["until"].is_string() && skipped["at"].as_str() <= second[3]["at"].as_str(), "{second:#?}");
+    assert_eq!(
+        words(&events(&relay, &["first@customer.example"])).iter().filter(|word| **word == "skipped").count(),
+        0
+    );
+    let explain = |mid: &Value| {
+        let out = waypost(relay.path(), &["explain", mid.as_str().unwrap()]);
+        String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap()
+    };
+    let told = explain(&second[0]["mid"]);
+    assert!(
+        told.contains("skipped   by route all provider nowhere until ") && told.contains("provider out revision"),
+        "{told}"
+    );
+
+    let pause = |name: &str, why: &str| {
+        let out = waypost(relay.path(), &["provider", "pause", name, "--for", "1h", "--reason", why]);
+        assert!(out.status.success(), "{out:?}");
+    };
+    pause("nowhere", "it is sold");
+    send(4, "fourth@customer.example");
+    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 3);
+    let fourth = events(&relay, &["fourth@customer.example"]);
+    let why = fourth[2]["reason"].as_str().unwrap();
+    assert_eq!(&fourth[2]["state"], "paused");
+    assert!(why.starts_with("it is paused since ") && why.contains("(by ") && why.ends_with(": it is sold)"), "{why}");
+
+    pause("out", "they move house");
+    send(3, "third@customer.example");
+    let third = events(&relay, &["third@customer.example"]);
+    let told = explain(&third[0]["mid"]);
+    for says in [
+        "waits in route 'all': no provider of its chain may be tried before ",
+        "1. provider nowhere: paused since ",
+        ": it is sold)",
+        "2. provider out: paused since ",
+        "they move house",
+    ] {
+        assert!(told.contains(says), "{says}: {told}");
+    }
+    assert!(trace(&relay, &["--verify"]).0);
+    relay.stop(Duration::from_secs(20));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn tone(event: &Event) -> Tone {
     match (event.event.as_str(), event.outcome.as_deref()) {
         ("delivered", _) | ("attempt", Some("delivered")) => Tone::Good,
         ("bounced" | "refused", _) | ("attempt", Some("rejected" | "unavailable" | "unknown")) => Tone::Bad,
-        ("deferred" | "held" | "warned" | "moved", _) | ("attempt", _) => Tone::Warn,
+        ("deferred" | "held" | "warned" | "moved" | "skipped", _) | ("attempt", _) => Tone::Warn,
         _ => Tone::Calm,
     }
 }

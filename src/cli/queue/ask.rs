@@ -133,6 +133,20 @@ impl Ask {
         }
     }
 
+    /// Hands over all that is queued, piece by piece.
+    pub fn snapshot(&self, each: &mut dyn FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        match self {
+            Self::There(remote) => remote.stream("/queue/snapshot", each),
+            Self::Here(here) => here.runtime.block_on(async {
+                let mut snapshot = here.operator.queue().snapshot(self.now()).await?;
+                while let Some(octets) = snapshot.next().await? {
+                    each(&octets)?;
+                }
+                Ok(())
+            }),
+        }
+    }
+
     pub fn import(&self, file: Bytes, hold: bool, reason: Option<&str>) -> anyhow::Result<ImportAnswer> {
         match self {
             Self::There(remote) => {

@@ -4,6 +4,7 @@
 mod act;
 mod ask;
 mod files;
+mod snapshot;
 mod text;
 
 use std::io::{self, Write as _};
@@ -46,6 +47,10 @@ enum Verb {
     Export(files::Export),
     /// Take messages from .eml files: exported ones as they were, others as by the pickup folder
     Import(files::Import),
+    /// Write all that is queued into one file, whether the relay runs or not
+    Snapshot(snapshot::Snapshot),
+    /// Make a queue of a snapshot, where there is none; before the relay is started
+    Restore(snapshot::Restore),
 }
 
 /// Which mail is meant. All that is given must hold.
@@ -162,6 +167,8 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
         }
         Verb::Export(args) => files::export(args, directory),
         Verb::Import(args) => files::import(args, directory),
+        Verb::Snapshot(args) => snapshot::take(args, directory),
+        Verb::Restore(args) => snapshot::restore(args, directory),
     }
 }
 

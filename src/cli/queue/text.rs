@@ -22,7 +22,7 @@ pub fn count(count: &Count) -> String {
     format!("{}, {}", messages(count.messages, count.recipients), octets(count.octets))
 }
 
-fn octets(n: u64) -> String {
+pub fn octets(n: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match UNITS.iter().find(|(_, size)| n >= *size) {
         Some((unit, size)) => format!("{:.1} {unit}", n as f64 / *size as f64),

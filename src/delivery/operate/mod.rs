@@ -34,7 +34,7 @@ pub use form::{
     Act, ActAnswer, ActRequest, Count, Entry, Filter, InAttempt, LegShown, Message, Page, PassedShown, RecipientShown,
     Refused, State,
 };
-pub use record::{By, record_import};
+pub use record::{By, Deed, record_import};
 pub use select::Cursor;
 
 /// Entries of a part of the list where nothing is said, and at most.

@@ -1,7 +1,9 @@
-//! Where an operator's acts are recorded: who did what to which mail, and why.
+//! The one place where an operator's acts are recorded: who did what to which mail, or to what else, and why. In the log, each
+//! under the same names; and in the trail, where acts on mail stand in the settlement that they are.
 
-use tracing::info;
+use tracing::{info, warn};
 
+use super::Operator;
 use super::form::Act;
 use crate::audit;
 use crate::queue::Claim;
@@ -29,6 +31,31 @@ impl By {
     pub fn reason_of_hold(&self) -> String {
         let Self { who, why } = self;
         why.as_ref().map_or_else(|| format!("held by {who}"), |why| format!("held by {who}: {why}"))
+    }
+}
+
+/// Something that was done to no mail. `act` is a few words that stay (`provider pause`), `on` whom or what it was done to.
+#[derive(Debug, Clone, Copy)]
+pub struct Deed<'a> {
+    pub act: &'static str,
+    pub on: &'a str,
+    /// Further facts, for people.
+    pub detail: &'a str,
+}
+
+impl Operator {
+    /// To be called once it is done.
+    pub async fn record(&self, deed: Deed<'_>, by: &By) {
+        let Deed { act, on, detail } = deed;
+        warn!(act, on, detail, who = by.who, why = by.why, "operator");
+        let act = audit::record::Act { to: format!("{on}: {detail}").into(), ..by.note(act) };
+        let note = self.notes().act(self.clock().now(), None, act);
+        if note.is_empty() {
+            return;
+        }
+        if let Err(error) = self.queue().note(note).await {
+            warn!(%error, "the trail does not have this act: the log alone tells it");
+        }
     }
 }
 

@@ -171,3 +171,28 @@ async fn closing_a_broken_queue_ends() {
     let queue = on(&disk).unwrap();
     assert_eq!(claim_due(&queue, &lane("a"), t(0), 9).await.unwrap().claims.len(), 1, "it is due again");
 }
+
+#[tokio::test]
+async fn an_opening_without_room_says_what_to_do() {
+    let disk = Disk::default();
+    disk.leave_room(Some(0));
+    let told = on(&disk).unwrap_err();
+    assert!(matches!(told, QueueError::NoRoom { .. }), "{told}");
+    let told = told.to_string();
+    assert!(told.contains("the queue test.redb cannot be opened, for the disk of . is full"), "{told}");
+    assert!(told.contains("free there and start again; nothing that is queued is lost"), "{told}");
+}
+
+#[tokio::test]
+async fn room_is_kept_back_once_and_given_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.redb");
+    let reserve = folder.path().join("queue.reserve");
+    for (min_free, size) in [(0, None), (4 << 20, Some(1 << 20)), (1 << 20, Some(1 << 20))] {
+        let queue = Queue::open(QueueOptions { min_free: Size(min_free), ..options(path.clone()) }).unwrap();
+        queue.close().await;
+        assert_eq!(std::fs::metadata(&reserve).ok().map(|found| found.len()), size, "{min_free}");
+    }
+    assert!(give_reserve(&path) && !reserve.exists());
+    assert!(!give_reserve(&path), "it is gone");
+}

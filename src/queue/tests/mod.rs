@@ -11,6 +11,7 @@ mod full;
 mod journal;
 mod load;
 mod model;
+mod snapshot;
 mod spool;
 
 mod young;

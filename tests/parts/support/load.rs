@@ -63,6 +63,11 @@ impl Load {
         self.shared.acknowledged.lock().unwrap().len()
     }
 
+    /// The marks of what was acknowledged so far.
+    pub fn marks_so_far(&self) -> Vec<u64> {
+        self.shared.acknowledged.lock().unwrap().iter().map(|(mark, ..)| *mark).collect()
+    }
+
     /// Replies other than 250 to a content, so far.
     pub fn refused(&self) -> Vec<String> {
         self.shared.refused.lock().unwrap().clone()
