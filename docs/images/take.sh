@@ -10,14 +10,32 @@ cd "$(dirname "$0")/../.."
 MINUTES=${1:-8}
 BROWSER=$(command -v chromium || command -v google-chrome)
 dead=$(port)
+hook=$(port)
+export WAYPOST_HOOK_SECRET=of-the-pictures
 declare -A sinks=([sendgrid]=$(port) [ses]=$(port) [internal]=$(port))
 
 sink() {
-    smtp-sink -c "127.0.0.1:${sinks[$1]}" 100 >/dev/null 2>&1 &
+    local as=()
+    [ "$(id -u)" != 0 ] || as=(-u postfix)
+    smtp-sink "${as[@]}" "127.0.0.1:${sinks[$1]}" 100 >/dev/null 2>"$WORK/sink.log" &
     pids[$1]=$!
     wait_for_port "${sinks[$1]}"
 }
 for name in "${!sinks[@]}"; do sink "$name"; done
+
+# Whoever is on duty: takes every note.
+python3 - "$hook" <<'END' 2>/dev/null &
+import http.server, sys
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Hook).serve_forever()
+END
+pids[hook]=$!
 
 ports[relay]=$(port)
 conf=$WORK/relay
@@ -28,21 +46,23 @@ listeners: [{name: apps, address: "127.0.0.1:${ports[relay]}"}]
 queue: {path: $conf/queue.redb, retry: [30s, 1m, 5m]}
 admin: {address: "127.0.0.1:0"}
 log: {format: json, level: warn}
-alerts: {rules: {breaker: 5s, oldest: {partner: 2m, "*": 1h}}}
+alerts:
+  to: [{name: on-duty, webhook: "http://127.0.0.1:$hook/alerts", secret: "\${env:WAYPOST_HOOK_SECRET}"}]
+  rules: {breaker: 5s, settle: 20s, oldest: {partner: 2m, "*": 1h}}
 END
 cat >"$conf/routes/all.yaml" <<'END'
 routes:
   - {name: internal, match: {recipient_domain: "*.corp.example"}, deliver: [internal]}
   - {name: partner, match: {recipient_domain: partner.example}, deliver: [partner]}
   - {name: legal, match: {recipient: "claims@*"}, hold: "read by the legal team first"}
-  - {name: newsletters, match: {sender: "news@shop.example"}, deliver: [{sendgrid: 80%, ses: 20%}], rate: 20/s}
+  - {name: newsletters, match: {sender: "news@shop.example"}, deliver: [{sendgrid: 80, ses: 20}], rate: 20/s}
   - {name: receipts, match: {sender_domain: shop.example}, deliver: [sendgrid, ses]}
   - {name: everything-else, deliver: [ses]}
 END
 cat >"$conf/providers/all.yaml" <<END
 providers:
   - {name: sendgrid, transport: smtp, host: 127.0.0.1, port: ${sinks[sendgrid]}, tls: none, rate: 100/s}
-  - {name: ses, transport: smtp, host: 127.0.0.1, port: ${sinks[ses]}, tls: none, quota: 50000/1d}
+  - {name: ses, transport: smtp, host: 127.0.0.1, port: ${sinks[ses]}, tls: none, quota: 50000/d}
   - {name: internal, transport: smtp, host: 127.0.0.1, port: ${sinks[internal]}, tls: none}
   - {name: partner, transport: smtp, host: 127.0.0.1, port: $dead, tls: none}
 END

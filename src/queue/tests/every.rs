@@ -97,7 +97,11 @@ async fn at_every_operation(fault: Fault, count: u64, least: u64) {
         let reached = disk.has_failed();
         disk.cut_power(operation);
         if let Err(error) = lived {
-            assert!(matches!(error, QueueError::Open { .. }), "{what}: {error}");
+            let told = match fault {
+                Fault::Full => matches!(error, QueueError::NoRoom { .. }),
+                Fault::Broken | Fault::Unreadable => matches!(error, QueueError::Open { .. }),
+            };
+            assert!(told, "{what}: {error}");
         }
         check(&disk, &told, &what).await;
         if !reached {
