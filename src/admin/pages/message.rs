@@ -11,7 +11,7 @@ use super::queue::state_badge;
 use super::show::{Tone, badge, moment_and_span, path, plural, size};
 use super::trail;
 use crate::admin::{Fault, Shared};
-use crate::delivery::operate::{LegShown, Message, OperateError, RecipientShown};
+use crate::delivery::operate::{self, LegShown, Message, OperateError, RecipientShown};
 use crate::mail::Timestamp;
 
 /// Recipients of one part that are named.
@@ -124,7 +124,14 @@ fn part(leg: &LegShown, now: Timestamp) -> Markup {
                         ", last by " (provider) " " (moment_and_span(at, now))
                     }
                 }
-                dt { "Due" } dd { @if leg.due <= now { "now" } @else { (moment_and_span(leg.due, now)) } }
+                // Held mail waits for a person, whatever its time.
+                @match leg.state {
+                    operate::State::Held => {}
+                    operate::State::Waiting => {
+                        dt { "Due" }
+                        dd { @if leg.due <= now { "now" } @else { (moment_and_span(leg.due, now)) } }
+                    }
+                }
                 @if let Some(expires) = leg.expires { dt { "Given up" } dd { (moment_and_span(expires, now)) } }
                 @if !leg.passed.is_empty() {
                     dt { "Passed over" }
