@@ -39,6 +39,8 @@ pub struct AlertStatus {
     pub since: Timestamp,
     /// When it began to be an alert.
     pub began: Timestamp,
+    /// The condition is gone since then: it is over if it stays so for a while.
+    pub gone: Option<Timestamp>,
     /// One line.
     pub summary: String,
     /// Name and text: the last error, where mail goes now, how much waits, ….
@@ -116,6 +118,7 @@ fn on(deps: &Shared, running: Running) -> AlertStatus {
         subject: running.key.subject,
         since: running.since,
         began: running.began,
+        gone: running.gone,
         details: alerts::details(&running.told.details),
         summary: running.told.summary,
     }

@@ -36,8 +36,8 @@ pub struct Running {
     pub began: Timestamp,
     /// As it is now; its last words, once the condition is gone.
     pub told: Told,
-    /// The condition is gone since then.
-    gone: Option<Timestamp>,
+    /// The condition is gone since then: it is over if it stays so.
+    pub gone: Option<Timestamp>,
 }
 
 /// What is to be told.
@@ -209,8 +209,10 @@ mod tests {
             // It is an alert as long as the condition holds at all.
             assert_eq!(book.look(vec![holds("a", second, second % 2 == 0)], at(second)), []);
         }
+        assert_eq!(book.running().map(|one| one.gone).collect::<Vec<_>>(), [None]);
         for second in 600..660 {
             assert_eq!(book.look(vec![], at(second)), [], "{second}");
+            assert_eq!(book.running().map(|one| one.gone).collect::<Vec<_>>(), [Some(at(600))]);
         }
         let over = book.look(vec![], at(660));
         assert_eq!(told(&over), [("a", true)]);

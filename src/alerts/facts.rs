@@ -1,5 +1,6 @@
 //! What the rules look at: how the relay stands at one moment. Plain values, so that a rule is a function.
 
+use super::span::moment;
 use crate::mail::{ProviderName, RouteName, Timestamp};
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -131,10 +132,15 @@ impl Facts {
         words.collect::<Vec<_>>().join("; ")
     }
 
-    /// Parts of messages that wait in routes which use a provider.
-    pub fn waiting_for(&self, name: &ProviderName) -> u64 {
-        let of_it = self.routes.iter().filter(|route| route.chain.iter().any(|tier| tier.contains(name)));
-        of_it.map(|route| route.waiting).sum()
+    /// Parts of messages that wait in routes which use a provider, and when the oldest of them came, in words.
+    pub fn waiting_for(&self, name: &ProviderName) -> String {
+        let of_it = || self.routes.iter().filter(|route| route.chain.iter().any(|tier| tier.contains(name)));
+        let waiting: u64 = of_it().map(|route| route.waiting).sum();
+        match (waiting, of_it().filter_map(|route| route.oldest).min()) {
+            (0, _) => "nothing".to_owned(),
+            (waiting, None) => format!("{waiting} on these routes"),
+            (waiting, Some(oldest)) => format!("{waiting} on these routes, the oldest since {}", moment(oldest)),
+        }
     }
 }
 

@@ -181,10 +181,7 @@ impl Look<'_> {
         for provider in &facts.providers {
             let name = provider.name.as_str();
             let its_mail = || {
-                vec![
-                    ("mail goes", facts.instead_of(&provider.name)),
-                    ("waiting", facts.waiting_for(&provider.name).to_string()),
-                ]
+                vec![("mail goes", facts.instead_of(&provider.name)), ("waiting", facts.waiting_for(&provider.name))]
             };
             if let (Some(longest), Some(out)) = (self.rules.breaker, &provider.out) {
                 let cause = out.cause.clone().unwrap_or_else(|| "nothing was said".to_owned());

@@ -49,6 +49,9 @@ fn list(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
         for (name, text) in &alert.details {
             writeln!(out, "    {:<14}{}", name.replace('_', " "), text.as_str().unwrap_or_default())?;
         }
+        if let Some(gone) = alert.gone {
+            writeln!(out, "    {:<14}since {gone:.0}; over, if it stays so", "gone")?;
+        }
         for told in &alert.told {
             let came = match told.ok {
                 Some(true) => "told",

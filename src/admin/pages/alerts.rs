@@ -79,6 +79,9 @@ fn card(alert: &AlertStatus, n: usize, (started, now): (Timestamp, Timestamp)) -
                 dt { "About" }
                 dd { @match about(&alert.rule, &alert.subject) { Some(path) => a href=(path) { (alert.subject) }, None => (alert.subject) } }
                 dt { "Since" } dd { (moment_and_span(alert.since, now)) }
+                @if let Some(gone) = alert.gone {
+                    dt { "Gone" } dd { (badge(Tone::Warn, "over, if it stays so")) " since " (moment_and_span(gone, now)) }
+                }
                 @for (name, text) in alert.details.iter().filter(|(name, _)| *name != "since") {
                     dt { (capital(&name.replace('_', " "))) } dd { (text.as_str().unwrap_or_default()) }
                 }

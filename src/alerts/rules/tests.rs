@@ -52,7 +52,8 @@ fn an_open_breaker_is_an_alert_after_a_while_with_all_that_is_known_in_it() {
     assert_eq!(details["since"], "2027-01-15 08:00:00 UTC");
     assert_eq!(details["next probe"], "2027-01-15 08:01:30 UTC");
     assert_eq!(details["mail goes"], "to b and c (route all); nowhere, it waits (route eu)");
-    assert_eq!(details["waiting"], "12");
+    assert_eq!(details["waiting"], "12 on these routes, the oldest since 2027-01-15 08:00:00 UTC");
+    assert_eq!(facts.waiting_for(&ProviderName::new("nobody's")), "nothing");
     // A provider that is paused takes nothing either.
     facts.providers[1].paused = Some(Order { since: at(0), until: at(600), by: "alice".into(), reason: "move".into() });
     assert_eq!(facts.instead_of(&ProviderName::new("a")), "to c (route all); nowhere, it waits (route eu)");
