@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod send;
 mod status;
+mod top;
 mod trace;
 mod version;
 
@@ -49,6 +50,7 @@ enum Verb {
     Diff(diff::Args),
     Explain(explain::Args),
     Status(status::Args),
+    Top(top::Args),
     Provider(provider::Args),
     Queue(queue::Args),
     Reload(reload::Args),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(args) => explain::run(&args, config),
         Verb::Provider(args) => provider::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
+        Verb::Top(args) => top::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),

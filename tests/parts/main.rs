@@ -38,6 +38,7 @@ mod stand_ins;
 mod support;
 mod three_routes;
 mod tls;
+mod top;
 mod trail;
 mod unknown;
 mod wrong_configurations;
