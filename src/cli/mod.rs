@@ -27,6 +27,7 @@ mod run;
 mod schema;
 mod send;
 mod status;
+mod top;
 mod trace;
 mod version;
 
@@ -59,6 +60,7 @@ enum Verb {
     Status(status::Args),
     Alerts(alerts::Args),
     Health(health::Args),
+    Top(top::Args),
     Provider(provider::Args),
     Queue(queue::Args),
     Reload(reload::Args),
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Verb::Alerts(args) => alerts::run(&args, config),
         Verb::Status(args) => status::run(&args, config),
         Verb::Health(args) => health::run(&args, config),
+        Verb::Top(args) => top::run(&args, config),
         Verb::Queue(args) => queue::run(&args, config),
         Verb::Reload(args) => reload::run(&args, config),
         Verb::Send(args) => Ok(send::run(&args, || load::to_send(config).map(|config| config.server))),

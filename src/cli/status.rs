@@ -242,7 +242,7 @@ fn listener_row(page: &mut String, width: usize, listener: &ListenerStatus) {
     line_at(page, &row, 2);
 }
 
-fn word(state: Standing) -> &'static str {
+pub(super) fn word(state: Standing) -> &'static str {
     match state {
         Standing::Paused => "paused",
         Standing::Drill => "drill",
@@ -292,11 +292,11 @@ fn line_at(page: &mut String, row: &str, indent: usize) {
     line(page, indent, rest);
 }
 
-fn messages(count: u64) -> String {
+pub(super) fn messages(count: u64) -> String {
     if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
 }
 
-fn octets(count: u64) -> String {
+pub(super) fn octets(count: u64) -> String {
     let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.iter().find(|(_, unit)| count >= *unit) {
         Some((name, unit)) => format!("{:.1} {name}", count as f64 / *unit as f64),
@@ -305,7 +305,7 @@ fn octets(count: u64) -> String {
 }
 
 /// The time of day in UTC, with the day where it is not today's.
-fn clock(now: Timestamp, at: Timestamp) -> String {
+pub(super) fn clock(now: Timestamp, at: Timestamp) -> String {
     let (today, at) = (jiff::tz::Offset::UTC.to_datetime(now), jiff::tz::Offset::UTC.to_datetime(at));
     if today.date() == at.date() {
         at.strftime("%H:%M:%SZ").to_string()
@@ -314,7 +314,7 @@ fn clock(now: Timestamp, at: Timestamp) -> String {
     }
 }
 
-fn age(now: Timestamp, since: Timestamp) -> String {
+pub(super) fn age(now: Timestamp, since: Timestamp) -> String {
     span(now.duration_since(since).as_secs())
 }
 
@@ -334,20 +334,20 @@ fn span(seconds: i64) -> String {
     }
 }
 
-fn seconds(span: f64) -> String {
+pub(super) fn seconds(span: f64) -> String {
     if span < 1.0 { format!("{:.0}ms", span * 1000.0) } else { format!("{span:.1}s") }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn at(text: &str) -> Timestamp {
+    pub fn at(text: &str) -> Timestamp {
         format!("2026-11-26T{text}Z").parse().unwrap()
     }
 
     /// As the server gives it, with what is usual left out.
-    fn status(providers: serde_json::Value, routes: serde_json::Value) -> Status {
+    pub fn status(providers: serde_json::Value, routes: serde_json::Value) -> Status {
         let fill = |usual: serde_json::Value, given: serde_json::Value| {
             let mut all = usual.as_object().unwrap().clone();
             all.extend(given.as_object().unwrap().clone());

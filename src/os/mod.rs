@@ -8,6 +8,7 @@ mod service;
 mod signal;
 mod socket;
 mod stamp;
+mod terminal;
 
 pub use clock::Clock;
 pub use file::{
@@ -20,3 +21,4 @@ pub use service::{Condition, is_supervised, logs_to_journal, tell, watchdog};
 pub use signal::{ReloadRequests, StopRequests};
 pub use socket::{passed_sockets, reuse_address};
 pub use stamp::{FileStamp, mode_for_others, stamp};
+pub use terminal::{cook_terminal, raw_terminal, terminal_size};

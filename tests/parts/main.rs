@@ -41,6 +41,7 @@ mod support;
 mod three_routes;
 mod telemetry;
 mod tls;
+mod top;
 mod trail;
 mod unknown;
 mod wrong_configurations;
