@@ -173,7 +173,7 @@ fn settling(criterion: &mut Criterion) {
     let goes = |passed: &[Passed]| plan(&Where { route, passed, shy: &[], draw }, &|_| Standing::Ready);
     let said = Diagnosis::local(EnhancedStatus::new(Severity::Transient, 4, 1), "no answer");
     let outcomes = [
-        ("delivered", Outcome::Delivered { diagnosis: said.clone(), provider_id: None }),
+        ("delivered", Outcome::Delivered { diagnosis: said.clone(), provider_id: None, dsn: false }),
         ("deferred", Outcome::Deferred(said.clone())),
         ("unavailable", Outcome::Unavailable(Trouble { kind: TroubleKind::Connection, diagnosis: said })),
     ];

@@ -9,6 +9,25 @@ use utoipa::ToSchema;
 use super::record::{Fate, Message, OfTrail, Record, Settled, Skip, Skips, Text, Then, What};
 use crate::mail::{Mid, Timestamp};
 
+/// What `event` may say.
+pub const EVENTS: [&str; 15] = [
+    "accepted",
+    "routed",
+    "held",
+    "discarded",
+    "refused",
+    "skipped",
+    "attempt",
+    "delivered",
+    "deferred",
+    "moved",
+    "bounced",
+    "rerouted",
+    "warned",
+    "operator",
+    "trail",
+];
+
 /// One event. A key that says nothing is left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {

@@ -31,7 +31,7 @@ use hide::{Hider, key_path};
 use store::Slot;
 
 pub use error::AuditError;
-pub use event::{Event, timeline};
+pub use event::{EVENTS, Event, timeline};
 pub use keeper::{Keeper, KeeperOptions, Tap};
 pub use note::{Arrival, Notes, message_id, millis, note, said};
 pub use reader::{Filter, Found};

@@ -1,6 +1,6 @@
 //! `waypost alerts`: what is on, and whether its targets hear of it.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,7 +35,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
 
 fn list(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
     let list: AlertList = remote.get("/alerts")?;
-    let mut out = io::stdout().lock();
+    let mut out = super::say::out();
     if json {
         writeln!(out, "{:#}", serde_json::to_value(&list.alerts)?)?;
     } else if list.alerts.is_empty() {
@@ -70,7 +70,7 @@ fn list(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
 
 fn test(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
     let tests: Vec<AlertTest> = remote.post("/alerts/test", &())?;
-    let mut out = io::stdout().lock();
+    let mut out = super::say::out();
     if json {
         writeln!(out, "{:#}", serde_json::to_value(&tests)?)?;
     } else if tests.is_empty() {

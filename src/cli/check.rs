@@ -2,7 +2,7 @@
 
 mod online;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -83,7 +83,7 @@ pub fn run(
         problems
     };
     let prove: Option<Prover> = args.online.then_some(online::prove);
-    let good = report(&origin, &sources, outside, args.json, &checks, prove, &mut io::stdout().lock())?;
+    let good = report(&origin, &sources, outside, args.json, &checks, prove, &mut super::say::out())?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

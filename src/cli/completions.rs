@@ -18,6 +18,6 @@ pub fn run(args: &Args, mut line: clap::Command) -> anyhow::Result<ExitCode> {
     // Made whole first: the generator panics where a pipe is closed early.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut line, name, &mut text);
-    io::Write::write_all(&mut io::stdout().lock(), &text)?;
+    io::Write::write_all(&mut super::say::out(), &text)?;
     Ok(ExitCode::SUCCESS)
 }

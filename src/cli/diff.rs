@@ -65,7 +65,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
-    let mut out = io::stdout().lock();
+    let mut out = super::say::out();
     if args.json {
         let changes = changes.iter().map(Change::json).collect();
         let report = Report { changes, decisions: &decisions, replay: counted.as_ref() };

@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::load;
 use super::remote::Remote;
+use super::usage::OrUsage as _;
 use crate::admin::Explained;
-use crate::config::{Config, Size};
+use crate::config::{Config, Pickup, Size};
 use crate::mail::{Address, HeaderSection, Mid};
 use crate::routing::{Explanation, Facts, Table};
 
@@ -52,7 +53,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
         return explain_message(mid, args.json, directory);
     }
     let config = &load::to_ask(directory)?;
-    let explanations = explain(args, config)?;
+    let explanations = explain(args, config).or_usage()?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&explanations)?);
     } else {
@@ -65,7 +66,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
 }
 
 fn explain_message(mid: &str, json: bool, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let mid: Mid = mid.parse()?;
+    let mid: Mid = mid.parse().or_usage()?;
     let explained: Explained = Remote::find(directory)?.get(&format!("/explain/{mid}"))?;
     if json {
         say!("{:#}", serde_json::to_value(&explained)?);
@@ -88,6 +89,10 @@ fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
     }
     section.push_str("\r\n");
     let header = HeaderSection::new(Bytes::from(section));
+    let known = |name: &str| name == Pickup::LISTENER || config.server.listeners.iter().any(|known| known.name == name);
+    if let Some(name) = args.listener.as_deref().filter(|name| !known(name)) {
+        anyhow::bail!("--listener {name}: there is none of that name");
+    }
     let first = config.server.listeners.first().map_or("", |listener| listener.name.as_str());
     let table = Table::of(config);
     args.to

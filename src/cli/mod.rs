@@ -29,6 +29,7 @@ mod send;
 mod status;
 mod top;
 mod trace;
+mod usage;
 mod version;
 
 use std::ffi::OsString;
@@ -104,21 +105,9 @@ pub fn main() -> ExitCode {
         Verb::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| {
-        if is_closed(&error) {
-            return ExitCode::SUCCESS;
-        }
         eprintln!("waypost: {error:#}");
-        ExitCode::FAILURE
+        if error.is::<usage::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
-}
-
-/// Whoever read the answer has seen enough of it. A connection that broke is told by an error of its own kind.
-fn is_closed(error: &anyhow::Error) -> bool {
-    let kind = match error.downcast_ref::<std::io::Error>() {
-        Some(error) => Some(error.kind()),
-        None => error.downcast_ref().and_then(serde_json::Error::io_error_kind),
-    };
-    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// A program called `sendmail` has that verb already.

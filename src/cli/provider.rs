@@ -1,10 +1,11 @@
 //! `waypost provider`: a provider taken out by hand, or its outage rehearsed, and brought back.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::remote::Remote;
+use super::usage::order_span;
 use crate::admin::{OrderBody, OrderStatus};
 
 /// Pause a provider, rehearse its outage, bring it back
@@ -29,7 +30,7 @@ struct Order {
     /// The provider's name
     name: String,
     /// For how long: 30m, 2h, at most 30d; it ends by itself
-    #[arg(long = "for", value_name = "SPAN", default_value = "1h")]
+    #[arg(long = "for", value_name = "SPAN", default_value = "1h", value_parser = order_span)]
     span: String,
     /// Why, for whoever wonders
     #[arg(long, default_value = "", value_name = "TEXT")]
@@ -68,7 +69,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
         anyhow::bail!("'{name}' is no provider's name");
     }
     let order: OrderStatus = Remote::find(directory)?.post(&format!("/providers/{name}/{word}"), &body)?;
-    let mut out = io::stdout().lock();
+    let mut out = super::say::out();
     if *json {
         writeln!(out, "{:#}", serde_json::to_value(&order)?)?;
         return Ok(ExitCode::SUCCESS);

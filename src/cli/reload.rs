@@ -22,7 +22,7 @@ pub struct Args {
 pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let path = if args.diff { "/reload?diff=true" } else { "/reload" };
     let reload: Reload = Remote::find(directory)?.post(path, &())?;
-    let mut out = io::stdout().lock();
+    let mut out = super::say::out();
     if args.json {
         writeln!(out, "{:#}", serde_json::to_value(&reload)?)?;
     } else {

@@ -1,6 +1,6 @@
 //! `waypost schema`: the JSON Schemas of the configuration, for editors.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -39,7 +39,7 @@ impl Which {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    io::stdout().lock().write_all(text(args.kind).as_bytes())?;
+    super::say::out().write_all(text(args.kind).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

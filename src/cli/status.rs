@@ -2,7 +2,7 @@
 //! mail goes now, how much waits. 80 columns.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,7 +26,7 @@ pub struct Args {
 /// Fails where the relay takes no mail, or some of it can go nowhere.
 pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let status: Status = Remote::find(directory)?.get("/status")?;
-    let mut out = io::stdout().lock();
+    let mut out = super::say::out();
     if args.json {
         writeln!(out, "{:#}", serde_json::to_value(&status)?)?;
     } else {

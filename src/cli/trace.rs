@@ -5,13 +5,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use jiff::SignedDuration;
 
 use super::load;
 use super::remote::Remote;
+use super::usage::{OrUsage as _, Usage};
 use crate::admin::{Anchors, Traced, Wanted};
-use crate::audit::{AuditError, Event, Filter, Found, Head, Trail, Verified, timeline};
+use crate::audit::{AuditError, EVENTS, Event, Filter, Found, Head, Trail, Verified, timeline};
 use crate::config;
 use crate::mail::Timestamp;
 use crate::os::Clock;
@@ -38,14 +39,14 @@ pub struct Args {
     /// Events of this provider
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// Events of this name: accepted, routed, attempt, delivered, deferred, moved, bounced, held, …
-    #[arg(long, value_name = "NAME")]
+    /// Events of this name
+    #[arg(long, value_name = "NAME", value_parser = EVENTS)]
     event: Option<String>,
     /// Messages that an address or id may name, the newest of them
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     /// Read all of the trail, and tell what was altered or is missing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["since", "until", "route", "provider", "event"])]
     verify: bool,
     /// A head that the log has told (RECORDS:HASH): the trail must still have it; may be given several times
     #[arg(long, value_name = "HEAD", requires = "verify")]
@@ -58,7 +59,9 @@ pub struct Args {
 /// Exit status 1: nothing was found, or the trail is not whole.
 pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     if args.wanted.is_none() && args.since.is_none() && !args.verify {
-        bail!("what is to be traced? Give a mid, an address or an id, or --since, or --verify");
+        return Err(Usage::error(anyhow!(
+            "what is to be traced? Give a mid, an address or an id, or --since, or --verify"
+        )));
     }
     let server = load::to_steer(directory)?;
     let Some(audit) = &server.audit else { bail!("no trail is kept: `audit: off` is in waypost.yaml") };
@@ -75,7 +78,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
         print_verified(&verified, args.json)?;
         verified.whole
     } else {
-        let filter = filter(args, Clock::system().wall())?;
+        let filter = filter(args, Clock::system().wall()).or_usage()?;
         match &args.wanted {
             Some(wanted) => print_found(source.find(wanted, args.limit)?, wanted, &filter, args.json)?,
             None => print_each(&source, &filter, args.json)?,
@@ -94,7 +97,7 @@ impl Source {
     fn verify(&self, anchors: &[String]) -> anyhow::Result<Verified> {
         let mut heads = Vec::new();
         for anchor in anchors {
-            heads.push(anchor.parse::<Head>().map_err(anyhow::Error::msg).context("--anchor")?);
+            heads.push(anchor.parse::<Head>().map_err(anyhow::Error::msg).context("--anchor").or_usage()?);
         }
         match self {
             Self::File { trail, mark } => {
@@ -221,10 +224,15 @@ fn print_each(source: &Source, filter: &Filter, json: bool) -> anyhow::Result<bo
         Some(error) => return Err(error.into()),
         None => {}
     }
-    if json {
-        out.write_all(if any { b"\n]\n" } else { b"[]\n" })?;
+    let end: &[u8] = match (json, any) {
+        (true, true) => b"\n]\n",
+        (true, false) => b"[]\n",
+        (false, _) => b"",
+    };
+    match out.write_all(end).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
     }
-    out.flush()?;
     if !any && !json {
         eprintln!("waypost: the trail has nothing of that");
     }

@@ -411,7 +411,7 @@ mod tests {
         use crate::mail::{Diagnosis, EnhancedStatus, Severity};
         use crate::transport::{Lack, Trouble};
         let d = || Diagnosis::local(EnhancedStatus::new(Severity::Transient, 0, 0), "x");
-        let delivered = || Outcome::Delivered { diagnosis: d(), provider_id: None };
+        let delivered = || Outcome::Delivered { diagnosis: d(), provider_id: None, dsn: false };
         let trouble = |kind| Outcome::Unavailable(Trouble { kind, diagnosis: d() });
         let hour = Some(Duration::from_secs(3600));
         for (outcomes, sign) in [

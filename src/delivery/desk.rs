@@ -240,7 +240,7 @@ impl<Q: Backlog> Desk<Q> {
     async fn notices(&self, draft: &Draft) -> Vec<NewMessage> {
         let mut kinds: Vec<Kind> = Vec::new();
         for told in &draft.told {
-            let kind = kind(told.what);
+            let Some(kind) = kind(told.what) else { continue };
             if bounce::wanted(kind, &draft.envelope, told.index) && !kinds.contains(&kind) {
                 kinds.push(kind);
             }
@@ -253,7 +253,7 @@ impl<Q: Backlog> Desk<Q> {
     }
 
     async fn notice(&self, kind: Kind, draft: &Draft) -> Option<NewMessage> {
-        let of_kind = draft.told.iter().filter(|told| self::kind(told.what) == kind);
+        let of_kind = draft.told.iter().filter(|told| self::kind(told.what) == Some(kind));
         let told: Vec<_> = of_kind
             .map(|Told { index, diagnosis, .. }| bounce::Told {
                 index: *index,
@@ -309,12 +309,14 @@ impl<Q: Backlog> Desk<Q> {
     }
 }
 
-fn kind(what: What) -> Kind {
+/// What the sender is told of it, where the relay is the one who tells.
+fn kind(what: What) -> Option<Kind> {
     match what {
-        What::Failed => Kind::Failure,
-        What::Delayed { until } => Kind::Delay { until },
-        What::Relayed => Kind::Relayed,
-        What::Delivered => Kind::Delivered,
+        What::Failed => Some(Kind::Failure),
+        What::Delayed { until } => Some(Kind::Delay { until }),
+        What::Relayed => Some(Kind::Relayed),
+        What::PassedOn => None,
+        What::Delivered => Some(Kind::Delivered),
     }
 }
 

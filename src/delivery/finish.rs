@@ -134,7 +134,9 @@ impl<Q: Backlog> Scheduler<Q> {
                 plan: &|passed| self.step(lane, pending, recipient, passed, now),
             };
             match settle(outcome, &case) {
-                Settlement::Done => draft.tell(recipient.index, self.taken(flight), outcome.diagnosis().clone()),
+                Settlement::Done => {
+                    draft.tell(recipient.index, self.taken(flight, outcome), outcome.diagnosis().clone())
+                }
                 // Nothing is bounced for where a person sent it.
                 Settlement::Bounce(diagnosis)
                     if pending.leg.is_moved() && matches!(outcome, Outcome::Unsupported(_)) =>
@@ -184,11 +186,14 @@ impl<Q: Backlog> Scheduler<Q> {
         }
     }
 
-    fn taken(&self, flight: &Flight) -> What {
+    fn taken(&self, flight: &Flight, outcome: &Outcome) -> What {
+        if matches!(outcome, Outcome::Delivered { dsn: true, .. }) {
+            return What::PassedOn;
+        }
         let transport = self.stations.get(&flight.patient.provider).map(|station| &station.settings.transport);
         match transport {
             Some(Transport::Maildir(_) | Transport::Lmtp(_)) => What::Delivered,
-            // None of them reports success to our sender by itself (RFC 3461, 5.2.2).
+            // Nobody behind it reports success to our sender (RFC 3461, 5.2.2).
             Some(
                 Transport::Mx(_)
                 | Transport::Smtp(_)

@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn taken() -> Outcome {
-        Outcome::Delivered { diagnosis: says(), provider_id: None }
+        Outcome::Delivered { diagnosis: says(), provider_id: None, dsn: false }
     }
 
     fn out() -> Outcome {

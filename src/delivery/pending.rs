@@ -93,8 +93,12 @@ pub struct Told {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     Failed,
-    Delayed { until: Timestamp },
+    Delayed {
+        until: Timestamp,
+    },
     Relayed,
+    /// To a hop that was handed what the sender asked to be told, and sees to it (RFC 3461, 5.2.1).
+    PassedOn,
     Delivered,
 }
 

@@ -163,7 +163,7 @@ mod tests {
 
     fn taken() -> Outcome {
         let status = EnhancedStatus::new(Severity::Success, 0, 0);
-        Outcome::Delivered { diagnosis: Diagnosis::local(status, "x"), provider_id: None }
+        Outcome::Delivered { diagnosis: Diagnosis::local(status, "x"), provider_id: None, dsn: false }
     }
 
     #[test]

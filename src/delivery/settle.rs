@@ -260,7 +260,7 @@ mod tests {
 
     fn outcome(name: &str) -> Outcome {
         match name {
-            "delivered" => Outcome::Delivered { diagnosis: says("x"), provider_id: None },
+            "delivered" => Outcome::Delivered { diagnosis: says("x"), provider_id: None, dsn: false },
             "rejected" => Outcome::Rejected(says("x")),
             "deferred" => Outcome::Deferred(says("x")),
             "throttled" => Outcome::Throttled { retry_after: None, diagnosis: says("x") },

@@ -145,7 +145,7 @@ impl Meter {
         let (mut delivered, mut bounced) = (0, 0);
         for told in &draft.told {
             match told.what {
-                What::Relayed | What::Delivered => delivered += 1,
+                What::Relayed | What::PassedOn | What::Delivered => delivered += 1,
                 What::Failed => bounced += 1,
                 What::Delayed { .. } => {}
             }

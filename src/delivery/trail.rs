@@ -67,7 +67,7 @@ fn fate(draft: &Draft, index: u32, now: Timestamp) -> (Option<Said<'_>>, Then<'_
             Then::Bounced { why: why.map(Into::into) }
         }
         (Some(What::Delayed { until }), _) => Then::Warned { until: until.as_millisecond() },
-        (Some(What::Relayed | What::Delivered), _) => Then::Delivered,
+        (Some(What::Relayed | What::PassedOn | What::Delivered), _) => Then::Delivered,
         (None, None) => Then::Discarded,
         (None, Some(leg)) => match &leg.state {
             LegState::Held { reason } => Then::Held { reason: reason.as_str().into() },

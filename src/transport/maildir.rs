@@ -67,7 +67,7 @@ impl MaildirTransport {
             (Ok(()), Ok(Ok(name))) => {
                 let text = format!("written to {}", self.path.join("new").join(&name).display());
                 let diagnosis = Diagnosis::local(EnhancedStatus::new(Severity::Success, 0, 0), text);
-                Outcome::Delivered { diagnosis, provider_id: Some(ProviderId(name)) }
+                Outcome::Delivered { diagnosis, provider_id: Some(ProviderId(name)), dsn: false }
             }
             (Ok(()), Ok(Err(failed))) => self.failed(&failed),
             (Ok(()), Err(panic)) if attempt.progress.may_have_it() => {

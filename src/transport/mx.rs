@@ -177,6 +177,7 @@ impl MxTransport {
             sender: asked.attempt.envelope.reverse_path.as_ref(),
             recipients: asked.recipients,
             now: self.environment.clock.now(),
+            dsn: false,
         }
     }
 
@@ -185,7 +186,7 @@ impl MxTransport {
         let recipients = outgoing.recipients.clone();
         let asked = Asked { attempt, recipients: &recipients };
         let judged = |connection: &Connection, verdicts: &[Verdict]| {
-            let judge = self.judge(connection.name(), asked);
+            let judge = Judge { dsn: connection.offered().dsn, ..self.judge(connection.name(), asked) };
             verdicts.iter().map(|verdict| judge.outcome(verdict)).collect()
         };
         let of_recipients = || recipients.first().map(|recipient| recipient.address.domain());

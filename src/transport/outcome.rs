@@ -7,8 +7,9 @@ use crate::mail::Diagnosis;
 /// What an attempt came to, for one recipient. Transports make it, `settle` reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The next hop took responsibility (a 2yz reply, an API's 2xx, a file that is synced).
-    Delivered { diagnosis: Diagnosis, provider_id: Option<ProviderId> },
+    /// The next hop took responsibility (a 2yz reply, an API's 2xx, a file that is synced). `dsn`: and was handed what the sender
+    /// asked to be told of (RFC 3461).
+    Delivered { diagnosis: Diagnosis, provider_id: Option<ProviderId>, dsn: bool },
     /// Refused for good: the message or the recipient.
     Rejected(Diagnosis),
     /// This message or recipient, later.

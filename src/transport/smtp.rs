@@ -184,8 +184,12 @@ impl SmtpTransport {
             sender: attempt.envelope.reverse_path.as_ref(),
             recipients: &recipients,
             now: self.environment.clock.now(),
+            dsn: false,
         };
-        let judged = |verdicts: &[Verdict]| verdicts.iter().map(|verdict| judge.outcome(verdict)).collect();
+        let judged = |connection: &Connection, verdicts: &[Verdict]| {
+            let judge = Judge { dsn: connection.offered().dsn, ..judge };
+            verdicts.iter().map(|verdict| judge.outcome(verdict)).collect()
+        };
 
         let floor = least(attempt.tls);
         if let Some(mut kept) = self.pool.take(&(), |connection| connection.security() >= floor) {
@@ -195,15 +199,17 @@ impl SmtpTransport {
                 self.pool.purge(&());
             }
             if !was_stale(&verdicts) {
+                let outcomes = judged(&kept, &verdicts);
                 self.pool.put((), kept);
-                return Ok(judged(&verdicts));
+                return Ok(outcomes);
             }
         }
         let outgoing = Outgoing::new(attempt, self.flavor).await?;
         let mut connection = self.open(encryption(self.tls, attempt.tls), &judge).await?;
         let verdicts = hand_over(&mut connection, outgoing).await;
+        let outcomes = judged(&connection, &verdicts);
         self.pool.put((), connection);
-        Ok(judged(&verdicts))
+        Ok(outcomes)
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Judge<'a> {
     pub(super) sender: Option<&'a Address>,
     pub(super) recipients: &'a [&'a Recipient],
     pub(super) now: Timestamp,
+    /// The server offered DSN: what the sender asked for went with the envelope.
+    pub(super) dsn: bool,
 }
 
 impl Judge<'_> {
@@ -95,7 +97,7 @@ impl Judge<'_> {
         // Nothing but the reply to the content is an acceptance of the message (RFC 5321, 4.2.5).
         if step == Step::Content && reply.is_positive() {
             let provider_id = provider_id(reply);
-            return Outcome::Delivered { diagnosis: said, provider_id };
+            return Outcome::Delivered { diagnosis: said, provider_id, dsn: self.dsn };
         }
         if let Peer::SmartHost(Some(flavor)) = self.peer
             && let Some(class) = flavor::classify(flavor, reply.code, &reply.text())
@@ -242,7 +244,7 @@ mod tests {
         let (sender, to) = ("s@a.example".parse().unwrap(), Recipient::new("r@b.example".parse().unwrap()));
         let recipients = [&to];
         let now = Timestamp::UNIX_EPOCH;
-        let judge = Judge { peer, remote: "mx", sender: Some(&sender), recipients: &recipients, now };
+        let judge = Judge { peer, remote: "mx", sender: Some(&sender), recipients: &recipients, now, dsn: false };
         match judge.outcome(&Verdict::Replied(step, reply(line))) {
             Outcome::Unavailable(trouble) => format!("unavailable {:?}", trouble.kind),
             Outcome::Unsupported(Lack::Sender(_)) => "unsupported sender".to_owned(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::relay::{Relay, Setup, waypost};
+use crate::support::relay::{BINARY, Relay, Setup, waypost};
 use crate::support::{BOUND, marked, until, until_true};
 
 /// What comes from held.example waits for a person; all else for a provider that is not there.
@@ -206,4 +206,29 @@ fn without_a_queue_nothing_is_made() {
     assert_eq!(out.status.code(), Some(1));
     assert!(told.contains("there is no queue at"), "{told}");
     assert!(!config.join("data").exists(), "{told}");
+}
+
+/// `waypost queue import *.eml | head -1` takes all of them; a part of a backup is none.
+#[test]
+fn what_is_to_be_done_is_done_where_nobody_reads_the_answer() {
+    let relay = relay();
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(BINARY);
+        command.args(["queue", "--config", "."]).args(args).current_dir(relay.path());
+        command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+    };
+    for n in 1..=3 {
+        let mail = format!("X-Sender: a@held.example\r\nX-Receiver: r{n}@d.example\r\nSubject: {n}\r\n\r\nhello\r\n");
+        std::fs::write(relay.path().join(format!("{n}.eml")), mail).unwrap();
+    }
+    let out = unread(&["import", "1.eml", "2.eml", "3.eml"]);
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(number(&json(&relay, &["count"]), "messages"), 3);
+    let out = unread(&["list"]);
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+    let out = unread(&["snapshot", "-"]);
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(1) && told.contains("the snapshot cannot be written"), "{out:?}");
 }

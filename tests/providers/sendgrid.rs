@@ -18,7 +18,7 @@ async fn accepted_mail_keeps_its_id() {
     let server = Scripted::new([Act::Answer(202, "X-Message-Id: abc123\r\n", String::new())]).await;
     let attempt = attempt(ANN, PLAIN);
     let outcome = only(Api::SendGrid.at(&server.url, patient()).attempt(&attempt).await);
-    let Outcome::Delivered { provider_id, diagnosis } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Delivered { provider_id, diagnosis, dsn: false } = outcome else { panic!("{outcome:?}") };
     assert_eq!((provider_id, diagnosis.code), (Some(ProviderId("abc123".to_owned())), Some(202)));
     let [request] = <[_; 1]>::try_from(server.seen()).unwrap();
     assert_eq!(request.line(), "POST /v3/mail/send HTTP/1.1");

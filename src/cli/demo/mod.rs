@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::say::while_read;
 use crate::os::{self, StopRequests};
 use folder::Folder;
 use relay::{Relay, Status};
@@ -81,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let shown = runtime.block_on(show(args));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    shown
+    while_read(shown)
 }
 
 /// What was seen of the relay last.

@@ -11,6 +11,7 @@ use crate::admin::ImportAnswer;
 use crate::alerts;
 use crate::app;
 use crate::cli::remote::Remote;
+use crate::cli::usage::OrUsage as _;
 use crate::cli::{load, log};
 use crate::config::Config;
 use crate::delivery::Settings;
@@ -223,5 +224,5 @@ fn query(words: &[(String, String)]) -> String {
 
 /// A mid is no path.
 fn plain(mid: &str) -> anyhow::Result<String> {
-    Ok(mid.parse::<crate::mail::Mid>()?.to_string())
+    Ok(mid.parse::<crate::mail::Mid>().or_usage()?.to_string())
 }

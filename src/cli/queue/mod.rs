@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::say::while_read;
+use super::usage::span;
 use crate::delivery::operate::{Act, Filter, Page, State};
 use ask::Ask;
 
@@ -69,10 +71,10 @@ pub struct Which {
     #[arg(long, value_name = "GLOB")]
     recipient: Option<String>,
     /// Accepted longer ago than this, such as 4h
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = span)]
     older: Option<String>,
     /// Accepted within this time
-    #[arg(long, value_name = "AGE")]
+    #[arg(long, value_name = "AGE", value_parser = span)]
     newer: Option<String>,
     /// waiting (tried again by itself) or held (until it is released)
     #[arg(long, value_name = "STATE", value_parser = state)]
@@ -153,9 +155,9 @@ impl Which {
 /// Exit status: 1, some of it was not done or is not there; 2, it is not clear what is meant.
 pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     match &args.verb {
-        Verb::List(args) => list(args, directory),
+        Verb::List(args) => while_read(list(args, directory)),
         Verb::Count(args) => count(args, directory),
-        Verb::Show(args) => show(args, directory),
+        Verb::Show(args) => while_read(show(args, directory)),
         Verb::Retry(args) => act::run(Act::Retry, args, directory),
         Verb::Hold(args) => act::run(Act::Hold, args, directory),
         Verb::Release(args) => act::run(Act::Release, args, directory),

@@ -77,7 +77,7 @@ fn once(args: &Args, directory: Option<&Path>) -> anyhow::Result<()> {
     view.answered(remote.get("/status")?);
     std::thread::sleep(args.every);
     view.answered(remote.get("/status")?);
-    let mut out = io::stdout().lock();
+    let mut out = crate::cli::say::out();
     if let (true, Some(status)) = (args.json, view.status()) {
         let frame = Frame { rates: view.rates(), status };
         writeln!(out, "{:#}", serde_json::to_value(&frame)?)?;

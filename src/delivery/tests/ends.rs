@@ -54,6 +54,8 @@ async fn nobody_is_told_who_asked_not_to_be() {
         (Some("a@app.example"), never, Act::Refuse, 0),
         (Some("a@app.example"), None, Act::Take, 0),
         (Some("a@app.example"), Some(Notify { success: true, failure: false, delay: false }), Act::Take, 1),
+        // Who took it was handed the request (RFC 3461, 5.2.1): the sender would be told twice.
+        (Some("a@app.example"), Some(Notify { success: true, failure: false, delay: false }), Act::TakeWithDsn, 0),
     ] {
         let script = Script::new(
             move |_, attempt, _| {

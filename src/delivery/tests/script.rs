@@ -14,6 +14,8 @@ use crate::transport::{Attempt, Lack, Outcome, Transport, Trouble, TroubleKind};
 pub enum Act {
     /// Takes it, after its latency.
     Take,
+    /// The same, and tells the sender itself what it asked to be told.
+    TakeWithDsn,
     Refuse,
     Defer,
     /// No connection.
@@ -110,7 +112,11 @@ impl Script {
         };
         let transient = |text: &str| says(Severity::Transient, 4, 1, text);
         match act {
-            Act::Take => Outcome::Delivered { diagnosis: says(Severity::Success, 0, 0, "taken"), provider_id: None },
+            Act::Take | Act::TakeWithDsn => Outcome::Delivered {
+                diagnosis: says(Severity::Success, 0, 0, "taken"),
+                provider_id: None,
+                dsn: matches!(act, Act::TakeWithDsn),
+            },
             Act::Refuse => Outcome::Rejected(says(Severity::Permanent, 1, 1, "no such user")),
             Act::Defer => Outcome::Deferred(transient("come again")),
             Act::Out => Outcome::Unavailable(Trouble {
@@ -166,7 +172,7 @@ impl Transport for Script {
             let at = self.start.elapsed();
             let mut taken = Vec::new();
             let outcomes = acts.iter().zip(&attempt.recipients).map(|(act, index)| {
-                if matches!(act, Act::Take | Act::TakeSilently(_)) {
+                if matches!(act, Act::Take | Act::TakeWithDsn | Act::TakeSilently(_)) {
                     taken.push((at, attempt.mid, *index));
                 }
                 Self::outcome(act)

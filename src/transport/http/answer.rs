@@ -77,7 +77,7 @@ impl Meaning {
         let text = if text.is_empty() { "no text" } else { text };
         let diagnosis = Diagnosis::remote(host, status, self.enhanced(status), text);
         match self {
-            Self::Accepted => Outcome::Delivered { diagnosis, provider_id: id.map(ProviderId) },
+            Self::Accepted => Outcome::Delivered { diagnosis, provider_id: id.map(ProviderId), dsn: false },
             Self::Throttled => Outcome::Throttled { retry_after, diagnosis },
             Self::Trouble(TroubleKind::Quota { .. }) => {
                 Outcome::Unavailable(Trouble { kind: TroubleKind::Quota { retry_after }, diagnosis })

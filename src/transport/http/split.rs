@@ -108,7 +108,7 @@ mod tests {
     use crate::mail::Diagnosis;
 
     fn delivered() -> Outcome {
-        Outcome::Delivered { diagnosis: Diagnosis::local(permanent(0, 0), "ok"), provider_id: None }
+        Outcome::Delivered { diagnosis: Diagnosis::local(permanent(0, 0), "ok"), provider_id: None, dsn: false }
     }
 
     fn rejected() -> Outcome {

@@ -115,9 +115,21 @@ fn the_content_arrives_to_the_octet() {
         (server.sessions().await, outcomes)
     });
     assert_eq!(sessions[0].content, [CONTENT.replace("\r\n.dot", "\r\n..dot")]);
-    let Outcome::Delivered { diagnosis, provider_id } = &outcomes[0] else { panic!("{outcomes:?}") };
+    let Outcome::Delivered { diagnosis, provider_id, dsn: _ } = &outcomes[0] else { panic!("{outcomes:?}") };
     assert_eq!(provider_id.as_ref().map(|id| id.0.as_str()), Some("4XyZ"));
     assert_eq!(diagnosis.to_string(), "250 2.0.0 Ok: queued as 4XyZ (127.0.0.1)");
+}
+
+#[test]
+fn a_server_with_dsn_is_known_to_tell_the_sender() {
+    const WITH_DSN: &[&str] = &["220 mx", ">EHLO relay.example", "250-mx", "250-DSN", "250 PIPELINING"];
+    for (open, tells) in [(OPEN, false), (WITH_DSN, true)] {
+        let outcomes = run(async {
+            let server = Server::start(&[&script(&[open, GROUP, TAKEN, &["!content", "250 ok"]])]).await;
+            transport(&settings("127.0.0.1", server.address)).attempt(&attempt(&["r@b.example"])).await
+        });
+        assert!(matches!(&outcomes[..], [Outcome::Delivered { dsn, .. }] if *dsn == tells), "{outcomes:?}");
+    }
 }
 
 /// More than the buffers of both sides hold.
