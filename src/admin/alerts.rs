@@ -113,7 +113,7 @@ pub struct AlertTest {
 
 fn on(deps: &Shared, running: Running) -> AlertStatus {
     AlertStatus {
-        told: deps.alerts.told_of(&running.key, running.began).into_iter().map(AlertTold::from).collect(),
+        told: deps.alerts.told_of(&running.which()).into_iter().map(AlertTold::from).collect(),
         rule: running.key.rule.name().to_owned(),
         subject: running.key.subject,
         since: running.since,
@@ -125,9 +125,10 @@ fn on(deps: &Shared, running: Running) -> AlertStatus {
 }
 
 fn over(deps: &Shared, ended: Ended) -> AlertEnded {
+    let told_of = deps.alerts.told_of(&ended.which());
     let Ended { key, since, began, over, withdrawn, told } = ended;
     AlertEnded {
-        told: deps.alerts.told_of(&key, began).into_iter().map(AlertTold::from).collect(),
+        told: told_of.into_iter().map(AlertTold::from).collect(),
         rule: key.rule.name().to_owned(),
         summary: if withdrawn { "no longer watched".to_owned() } else { key.rule.over(&key.subject) },
         subject: key.subject,
