@@ -140,6 +140,18 @@ fn over(deps: &Shared, ended: Ended) -> AlertEnded {
     }
 }
 
+impl AlertTold {
+    /// In a word. Mail in the queue is not told yet: what comes of it is to be seen there.
+    pub fn came(&self) -> &'static str {
+        match self.ok {
+            Some(true) if self.text.starts_with("queued as ") => "queued",
+            Some(true) => "told",
+            Some(false) => "not told",
+            None => "trying",
+        }
+    }
+}
+
 impl From<Telling> for AlertTold {
     fn from(telling: Telling) -> Self {
         let Telling { target, kind, over, at, ok, text } = telling;
@@ -190,4 +202,22 @@ pub(super) async fn tested(deps: &Shared) -> Vec<AlertTest> {
         text: tested.text,
     });
     tested.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_that_the_queue_took_is_not_called_told() {
+        let told = |ok, text: &str| {
+            let at = Timestamp::from_second(1_700_000_000).unwrap();
+            let telling =
+                Telling { target: "ops".to_owned(), kind: "mail", over: false, at, ok, text: text.to_owned() };
+            AlertTold::from(telling).came()
+        };
+        assert_eq!(told(Some(true), "queued as 01JABC"), "queued");
+        assert_eq!(told(Some(true), "ops@corp.example by ses: 250 ok"), "told");
+        assert_eq!((told(Some(false), "no way"), told(None, "503; again in 1 s")), ("not told", "trying"));
+    }
 }
