@@ -47,6 +47,7 @@ const PURE: [&str; 22] = [
     "src/alerts/rules.rs",
     "src/alerts/book.rs",
     "src/alerts/post.rs",
+    "src/alerts/belief.rs",
     "src/alerts/words.rs",
     "src/alerts/sent.rs",
     "src/alerts/routes.rs",

@@ -113,7 +113,7 @@ pub struct AlertTest {
 
 fn on(deps: &Shared, running: Running) -> AlertStatus {
     AlertStatus {
-        told: deps.alerts.told_of(&running.key, running.began).into_iter().map(AlertTold::from).collect(),
+        told: deps.alerts.told_of(&running.which()).into_iter().map(AlertTold::from).collect(),
         rule: running.key.rule.name().to_owned(),
         subject: running.key.subject,
         since: running.since,
@@ -125,9 +125,10 @@ fn on(deps: &Shared, running: Running) -> AlertStatus {
 }
 
 fn over(deps: &Shared, ended: Ended) -> AlertEnded {
+    let told_of = deps.alerts.told_of(&ended.which());
     let Ended { key, since, began, over, withdrawn, told } = ended;
     AlertEnded {
-        told: deps.alerts.told_of(&key, began).into_iter().map(AlertTold::from).collect(),
+        told: told_of.into_iter().map(AlertTold::from).collect(),
         rule: key.rule.name().to_owned(),
         summary: if withdrawn { "no longer watched".to_owned() } else { key.rule.over(&key.subject) },
         subject: key.subject,
@@ -136,6 +137,18 @@ fn over(deps: &Shared, ended: Ended) -> AlertEnded {
         ended: over,
         was: told.summary,
         withdrawn,
+    }
+}
+
+impl AlertTold {
+    /// In a word. Mail in the queue is not told yet: what comes of it is to be seen there.
+    pub fn came(&self) -> &'static str {
+        match self.ok {
+            Some(true) if self.text.starts_with("queued as ") => "queued",
+            Some(true) => "told",
+            Some(false) => "not told",
+            None => "trying",
+        }
     }
 }
 
@@ -189,4 +202,22 @@ pub(super) async fn tested(deps: &Shared) -> Vec<AlertTest> {
         text: tested.text,
     });
     tested.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_that_the_queue_took_is_not_called_told() {
+        let told = |ok, text: &str| {
+            let at = Timestamp::from_second(1_700_000_000).unwrap();
+            let telling =
+                Telling { target: "ops".to_owned(), kind: "mail", over: false, at, ok, text: text.to_owned() };
+            AlertTold::from(telling).came()
+        };
+        assert_eq!(told(Some(true), "queued as 01JABC"), "queued");
+        assert_eq!(told(Some(true), "ops@corp.example by ses: 250 ok"), "told");
+        assert_eq!((told(Some(false), "no way"), told(None, "503; again in 1 s")), ("not told", "trying"));
+    }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::belief::Believed;
 use super::rules::{Finding, Key, Told};
 use super::span::{after, since};
 use crate::mail::Timestamp;
@@ -40,16 +41,61 @@ pub struct Running {
     pub gone: Option<Timestamp>,
 }
 
+/// One alert of all times: of a key there is one at a time, so that the begin tells it from the others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Which {
+    pub key: Key,
+    pub began: Timestamp,
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.key.rule.name(), self.began.as_millisecond(), self.key.subject)
+    }
+}
+
 /// What is to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
     pub key: Key,
     pub since: Timestamp,
+    /// When it began to be an alert.
+    pub began: Timestamp,
     /// `Some`: it is over since then.
     pub over: Option<Timestamp>,
     /// Over since nobody looks at it any more: its rule, or what it is about, has left the configuration.
     pub withdrawn: bool,
     pub told: Told,
+}
+
+impl News {
+    pub fn which(&self) -> Which {
+        Which { key: self.key.clone(), began: self.began }
+    }
+}
+
+impl Running {
+    /// Its begin.
+    pub fn news(&self) -> News {
+        let Self { key, since, began, told, gone: _ } = self.clone();
+        News { key, since, began, over: None, withdrawn: false, told }
+    }
+
+    pub fn which(&self) -> Which {
+        Which { key: self.key.clone(), began: self.began }
+    }
+}
+
+impl Ended {
+    /// Its end.
+    pub fn news(&self) -> News {
+        let Self { key, since, began, over, withdrawn, told } = self.clone();
+        News { key, since, began, over: Some(over), withdrawn, told }
+    }
+
+    pub fn which(&self) -> Which {
+        Which { key: self.key.clone(), began: self.began }
+    }
 }
 
 /// An alert that was on.
@@ -72,6 +118,9 @@ pub struct Kept {
     pub begun: Vec<(Key, Timestamp)>,
     #[serde(default)]
     pub ended: Vec<Ended>,
+    /// Which targets were told. `None`, in older files: all of all that is on.
+    #[serde(default)]
+    pub told: Option<Vec<Believed>>,
 }
 
 #[derive(Debug)]
@@ -107,9 +156,14 @@ impl Book {
         &self.ended
     }
 
-    pub fn kept(&self) -> Kept {
+    pub fn kept(&self, told: Vec<Believed>) -> Kept {
         let begun = self.begun.iter().flat_map(|(key, at)| at.iter().map(|at| (key.clone(), *at)));
-        Kept { running: self.running.values().cloned().collect(), begun: begun.collect(), ended: self.ended.clone() }
+        Kept {
+            running: self.running.values().cloned().collect(),
+            begun: begun.collect(),
+            ended: self.ended.clone(),
+            told: Some(told),
+        }
     }
 
     /// Those that nobody looks at any more are over, whatever became of them.
@@ -150,7 +204,7 @@ impl Book {
         self.ended.push(ended);
         let surplus = self.ended.len().saturating_sub(MOST_ENDED);
         self.ended.drain(..surplus);
-        Some(News { key, since, over: Some(over), withdrawn, told })
+        Some(News { key, since, began, over: Some(over), withdrawn, told })
     }
 
     fn found(&mut self, finding: Finding, now: Timestamp, news: &mut Vec<News>) {
@@ -164,7 +218,7 @@ impl Book {
             self.begun.entry(key.clone()).or_default().push(now);
             let running = Running { key: key.clone(), since, began: now, told: told.clone(), gone: None };
             self.running.insert(key.clone(), running);
-            news.push(News { key, since, over: None, withdrawn: false, told });
+            news.push(News { key, since, began: now, over: None, withdrawn: false, told });
         }
     }
 }
@@ -247,7 +301,7 @@ mod tests {
     fn a_restart_repeats_nothing_and_forgets_nothing() {
         let mut before = book();
         assert_eq!(told(&before.look(vec![holds("a", 0, true), holds("b", 0, true)], at(0))).len(), 2);
-        let record = serde_json::to_string(&before.kept()).unwrap();
+        let record = serde_json::to_string(&before.kept(Vec::new())).unwrap();
         let mut after = Book::new(Duration::from_secs(1), serde_json::from_str(&record).unwrap(), at(100));
         // Breakers begin closed.
         assert_eq!(after.look(vec![], at(100)), []);

@@ -1,18 +1,19 @@
-//! Bringing notes to a target: one task each, with a bounded queue, a pause after each failure, and an end of patience.
+//! The ways to a target, and its task with a bounded queue, which `bring`s parcels one after the other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tokio::time::timeout;
+use tracing::{error, warn};
 
+use super::bring::{Carrier, Desk, Last, Parcel};
 use super::letter::Letter;
+use super::post::Message;
 use super::routes::origin;
-use super::sent::Ledger;
 use super::webhook::{self, Failure};
-use super::words::Note;
+use super::words::{By, Note, note};
 use super::{Deps, Setup, lock};
 use crate::audit::{Arrival, Notes};
 use crate::config::{Action, AlertTarget, MailTarget, WebhookTarget};
@@ -24,127 +25,84 @@ use crate::transport::{Attempt, Outcome, Progress};
 
 /// Notes that wait for a target; the next one is dropped, and that is told.
 const WAITING: usize = 64;
-/// Pauses between the tries of a note.
-const PAUSES: [Duration; 6] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_secs(120),
-    Duration::from_secs(600),
-    Duration::from_secs(1800),
-];
-/// No target asks for a longer one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1800);
 /// For one attempt past the queue.
 const ATTEMPT: Duration = Duration::from_secs(60);
 
-/// Where notes for a target are handed in. Dropped, it lets its task bring what waits and end.
-#[derive(Debug)]
+/// Where parcels for a target are handed in. Dropped, it lets its task bring what waits and end.
 pub struct Courier {
-    pub name: String,
-    pub kind: &'static str,
-    notes: mpsc::Sender<Arc<Note>>,
-    log: Log,
+    pub desk: Arc<Desk>,
+    parcels: mpsc::Sender<Parcel>,
+    road: Arc<Mutex<(Arc<Setup>, Way)>>,
 }
 
-/// Where it is told what comes of notes.
-#[derive(Debug, Clone)]
-struct Log {
-    last: Arc<Mutex<Option<Last>>>,
-    sent: Arc<Mutex<Ledger>>,
+/// The way of now: a reload may put another in its place while parcels wait.
+struct Road {
+    deps: Arc<Deps>,
+    road: Arc<Mutex<(Arc<Setup>, Way)>>,
 }
 
-/// What came of the last note.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Last {
-    pub at: Timestamp,
-    pub ok: bool,
-    pub text: String,
+impl Carrier for Road {
+    async fn carry(&self, Parcel { id, at, news }: Parcel) -> Result<String, Failure> {
+        let (setup, way) = lock(&self.road).clone();
+        let note = note(&Message(news), By { relay: setup.hostname.as_str(), id: &id, now: at });
+        way.send(&self.deps, &setup, &note).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.deps.clock.wall()
+    }
 }
 
 impl Courier {
-    /// Its task ends with the tracker's token. `last`: what is known of the target.
-    pub fn start(deps: &Arc<Deps>, setup: &Arc<Setup>, way: Way, last: Option<Last>, sent: Arc<Mutex<Ledger>>) -> Self {
-        let (notes, mut waiting) = mpsc::channel::<Arc<Note>>(WAITING);
-        let log = Log { last: Arc::new(Mutex::new(last)), sent };
-        let courier = Self { name: way.name().to_owned(), kind: way.kind(), notes, log: log.clone() };
-        let (deps, setup) = (Arc::clone(deps), Arc::clone(setup));
+    /// Its task ends with the tracker's token.
+    pub fn start(deps: &Arc<Deps>, setup: &Arc<Setup>, way: Way, desk: Desk) -> Self {
+        let (parcels, mut waiting) = mpsc::channel::<Parcel>(WAITING);
+        let desk = Arc::new(desk);
+        let road = Arc::new(Mutex::new((Arc::clone(setup), way)));
+        let courier = Self { desk: desk.clone(), parcels, road: road.clone() };
+        let carrier = Road { deps: Arc::clone(deps), road };
         let token = deps.token.clone();
         deps.tasks.clone().spawn(token.run_until_cancelled_owned(async move {
-            while let Some(note) = waiting.recv().await {
-                bring(&deps, &setup, &way, &note, &log).await;
+            while let Some(parcel) = waiting.recv().await {
+                desk.bring(parcel, &carrier).await;
             }
         }));
         courier
     }
 
-    pub fn hand_in(&self, note: &Arc<Note>, now: Timestamp) {
-        if self.notes.try_send(Arc::clone(note)).is_err() {
+    /// The target is reached so from now on, with what waits too.
+    pub fn change(&self, setup: &Arc<Setup>, way: Way) {
+        *lock(&self.road) = (Arc::clone(setup), way);
+        self.desk.hurry();
+    }
+
+    pub fn is_of(&self, way: &Way) -> bool {
+        (self.desk.name.as_str(), self.desk.kind) == (way.name(), way.kind())
+    }
+
+    pub fn hand_in(&self, parcel: &Parcel) {
+        if self.parcels.try_send(parcel.clone()).is_err() {
             error!(
-                to = self.name,
-                note = note.id,
+                to = self.desk.name,
+                note = parcel.id,
                 waiting = WAITING,
                 "an alert is dropped: its target does not keep up"
             );
-            self.log.came((&self.name, self.kind), note, Some(false), "dropped: too many wait for it", now);
+            self.desk.came(&parcel.id, Some(false), "dropped: too many wait for it", parcel.at);
         }
+        self.desk.ring();
     }
 
     pub fn tested(&self, last: Last) {
-        *lock(&self.log.last) = Some(last);
+        *lock(&self.desk.last) = Some(last);
     }
 
     pub fn waiting(&self) -> usize {
-        self.notes.max_capacity() - self.notes.capacity()
+        self.parcels.max_capacity() - self.parcels.capacity()
     }
 
     pub fn last(&self) -> Option<Last> {
-        lock(&self.log.last).clone()
-    }
-}
-
-impl Log {
-    fn came(&self, target: (&str, &str), note: &Note, ok: Option<bool>, text: &str, at: Timestamp) {
-        *lock(&self.last) = Some(Last { at, ok: ok == Some(true), text: text.to_owned() });
-        lock(&self.sent).came(&note.id, target, ok, text, at);
-    }
-}
-
-/// Tries again and again, with growing pauses.
-async fn bring(deps: &Deps, setup: &Setup, way: &Way, note: &Note, log: &Log) {
-    let mut pauses = PAUSES.iter();
-    let came = |ok, text: &str| log.came((way.name(), way.kind()), note, ok, text, deps.clock.wall());
-    loop {
-        let failure = match way.send(deps, setup, note).await {
-            Ok(said) => {
-                info!(to = way.name(), note = note.id, said, "an alert was sent");
-                return came(Some(true), &said);
-            }
-            Err(failure) => failure,
-        };
-        match (failure.again, pauses.next()) {
-            (Some(asked), Some(pause)) => {
-                let pause = asked.unwrap_or(*pause).clamp(*pause, LONGEST_PAUSE.max(*pause));
-                warn!(
-                    to = way.name(),
-                    note = note.id,
-                    error = failure.text,
-                    again_in_s = pause.as_secs(),
-                    "an alert could not be sent"
-                );
-                came(None, &format!("{}; again in {} s", failure.text, pause.as_secs()));
-                sleep(pause).await;
-            }
-            (None, _) | (_, None) => {
-                error!(
-                    to = way.name(),
-                    note = note.id,
-                    error = failure.text,
-                    "an alert could not be sent, and is given up"
-                );
-                return came(Some(false), &format!("{}; given up", failure.text));
-            }
-        }
+        lock(&self.desk.last).clone()
     }
 }
 

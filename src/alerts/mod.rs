@@ -2,15 +2,20 @@
 //!
 //! The way of an alert, with the file of each step: every few seconds `watch` gathers how the relay stands (`facts`) and what was
 //! before (`history`); `rules` say which conditions hold; `book` knows which are on, damps what comes and goes, and gives news;
-//! `post` makes a bounded number of messages of them; `words` puts them into words; a `courier` for each target brings them, to a
-//! `webhook` or as a `letter` by the queue and the routes of `routes`; `sent` remembers what came of it.
+//! `post` makes a bounded number of messages of them; a `courier` for each target `bring`s them, but for what is no news to it by
+//! then (`belief`), put into words by `words`, to a `webhook` or as a `letter` by the queue and the routes of `routes`; `sent`
+//! remembers what came of it.
 //!
 //! Promises:
-//! - all of deciding is pure: `rules`, `history`, `book`, `post`, `words`, `sent`;
-//! - which alerts are on survives a restart (`alerts.json` beside the queue), and is not told again;
+//! - all of deciding is pure: `rules`, `history`, `book`, `post`, `belief`, `words`, `sent`;
+//! - which alerts are on, and who knows, survives a restart (`alerts.json` beside the queue): nobody is told again, and whoever
+//!   was not told yet is told then;
+//! - a target hears of an end if it has taken the begin, after it, and of no begin when that alert is over;
 //! - a target that does not answer costs a task and 64 notes, and holds up nobody else.
 
+mod belief;
 mod book;
+mod bring;
 mod courier;
 mod facts;
 mod history;
@@ -39,15 +44,19 @@ use crate::mail::{Domain, MidSource, Timestamp};
 use crate::os::Clock;
 use crate::queue::Queue;
 use crate::routing::Table;
+use belief::{Beliefs, Believed};
+use book::News;
+use bring::{Desk, Parcel};
 use courier::{Courier, Way};
 use facts::Trouble;
+use post::Message;
 use sent::Ledger;
-use words::{By, Note};
+use words::By;
 
-pub use book::{Ended, Running};
-pub use courier::{Last, Transports};
+pub use book::{Ended, Running, Which};
+pub use bring::Last;
+pub use courier::Transports;
 pub use routes::table;
-pub use rules::Key;
 pub use sent::Telling;
 pub use watch::Watch;
 pub use words::details;
@@ -109,6 +118,7 @@ struct Shared {
     setup: Mutex<Arc<Setup>>,
     couriers: Mutex<Vec<Courier>>,
     sent: Arc<Mutex<Ledger>>,
+    beliefs: Arc<Mutex<Beliefs>>,
     running: Mutex<Vec<Running>>,
     /// The newest last.
     ended: Mutex<Vec<Ended>>,
@@ -141,39 +151,55 @@ pub struct Tested {
 pub fn start(deps: Deps, setup: Setup) -> (Alerts, Watch) {
     let path = deps.queue.path().to_owned();
     let (deps, setup) = (Arc::new(deps), Arc::new(setup));
-    let sent = Arc::default();
     let shared = Shared {
-        couriers: Mutex::new(couriers(&deps, &setup, &sent, &[])),
-        sent,
+        couriers: Mutex::default(),
+        sent: Arc::default(),
+        beliefs: Arc::default(),
         deps,
-        setup: Mutex::new(setup),
+        setup: Mutex::new(setup.clone()),
         running: Mutex::default(),
         ended: Mutex::default(),
         reload: Mutex::default(),
         trail: Mutex::default(),
     };
     let alerts = Alerts(Arc::new(shared));
+    alerts.send_by(&setup);
     let watch = Watch::new(alerts.clone(), &path);
     (alerts, watch)
 }
 
-/// What was known of the targets before is known of those of the same names.
-fn couriers(deps: &Arc<Deps>, setup: &Arc<Setup>, sent: &Arc<Mutex<Ledger>>, before: &[Courier]) -> Vec<Courier> {
-    let start = |way: Way| {
-        let last = before.iter().find(|one| (one.name.as_str(), one.kind) == (way.name(), way.kind()));
-        Courier::start(deps, setup, way, last.and_then(Courier::last), sent.clone())
-    };
-    Way::all(&setup.targets).into_iter().map(start).collect()
-}
-
 impl Alerts {
-    /// A configuration that takes over. What waits for targets of the old one is brought still.
+    /// A configuration that takes over. What waits for a target goes where that is now; for one that has gone, it is brought still.
     pub fn apply(&self, setup: Setup) {
         let setup = Arc::new(setup);
-        let mut standing = lock(&self.0.couriers);
-        *standing = couriers(&self.0.deps, &setup, &self.0.sent, &standing);
-        drop(standing);
+        // A target that is new counts as told of what is on.
+        for name in self.send_by(&setup) {
+            lock(&self.0.beliefs).assume(&name);
+        }
         *lock(&self.0.setup) = setup;
+    }
+
+    /// Gives the names of new targets.
+    fn send_by(&self, setup: &Arc<Setup>) -> Vec<String> {
+        let mut standing = lock(&self.0.couriers);
+        let mut before = std::mem::take(&mut *standing);
+        let mut new = Vec::new();
+        for way in Way::all(&setup.targets) {
+            let courier = match before.iter().position(|one| one.is_of(&way)) {
+                Some(at) => {
+                    let courier = before.swap_remove(at);
+                    courier.change(setup, way);
+                    courier
+                }
+                None => {
+                    new.push(way.name().to_owned());
+                    let desk = Desk::new(way.name(), way.kind(), self.0.sent.clone(), self.0.beliefs.clone());
+                    Courier::start(&self.0.deps, setup, way, desk)
+                }
+            };
+            standing.push(courier);
+        }
+        new
     }
 
     /// The last reload of the configuration failed, or did not.
@@ -201,9 +227,9 @@ impl Alerts {
         lock(&self.0.ended).clone()
     }
 
-    /// Who was told of an alert that began then, since the start of the relay.
-    pub fn told_of(&self, key: &Key, began: Timestamp) -> Vec<Telling> {
-        lock(&self.0.sent).of(key, began)
+    /// Who was told of an alert, since the start of the relay.
+    pub fn told_of(&self, which: &Which) -> Vec<Telling> {
+        lock(&self.0.sent).of(which)
     }
 
     /// Some rule is on.
@@ -214,8 +240,8 @@ impl Alerts {
     pub fn targets(&self) -> Vec<Target> {
         let couriers = lock(&self.0.couriers);
         let target = |courier: &Courier| Target {
-            name: courier.name.clone(),
-            kind: courier.kind,
+            name: courier.desk.name.clone(),
+            kind: courier.desk.kind,
             waiting: courier.waiting(),
             last: courier.last(),
         };
@@ -240,8 +266,9 @@ impl Alerts {
         let tested = join_all(tests).await;
         let at = deps.clock.wall();
         for courier in &*lock(&self.0.couriers) {
-            let of_it =
-                tested.iter().find(|one| (one.target.as_str(), one.kind) == (courier.name.as_str(), courier.kind));
+            let of_it = tested
+                .iter()
+                .find(|one| (one.target.as_str(), one.kind) == (courier.desk.name.as_str(), courier.desk.kind));
             if let Some(Tested { ok, text, .. }) = of_it {
                 courier.tested(Last { at, ok: *ok, text: format!("a test: {text}") });
             }
@@ -254,17 +281,51 @@ impl Alerts {
     }
 
     fn show(&self, running: Vec<Running>, ended: Vec<Ended>) {
+        lock(&self.0.beliefs).stand(running.iter().map(Running::which), ended.iter().map(Ended::which));
         *lock(&self.0.running) = running;
         *lock(&self.0.ended) = ended;
     }
 
-    fn send(&self, note: &Arc<Note>, now: Timestamp) {
+    /// To all targets.
+    fn send(&self, Message(news): Message, at: Timestamp) {
+        let parcel = Parcel { id: self.id(), at, news };
         let couriers = lock(&self.0.couriers);
-        let targets = couriers.iter().map(|courier| (courier.name.clone(), courier.kind));
-        lock(&self.0.sent).begin(&note.id, &note.of, targets, now);
+        let targets = couriers.iter().map(|courier| (courier.desk.name.clone(), courier.desk.kind));
+        self.note(&parcel, targets);
         for courier in &*couriers {
-            courier.hand_in(note, now);
+            courier.hand_in(&parcel);
         }
+    }
+
+    /// What targets were told before the start; of what is on, all of them, where that is not known.
+    fn believe(&self, told: Option<Vec<Believed>>) {
+        let couriers = lock(&self.0.couriers);
+        let mut beliefs = lock(&self.0.beliefs);
+        match told {
+            Some(told) => beliefs.load(told),
+            None => couriers.iter().for_each(|courier| beliefs.assume(&courier.desk.name)),
+        }
+    }
+
+    /// To each target what the last run has not told it, but for `fresh` news, which all get.
+    fn catch_up(&self, fresh: &[News], at: Timestamp) {
+        let begins = lock(&self.0.running).iter().map(Running::news).collect::<Vec<_>>();
+        let ends = lock(&self.0.ended).iter().map(Ended::news).collect::<Vec<_>>();
+        let all: Vec<News> = begins.into_iter().chain(ends).filter(|one| !fresh.contains(one)).collect();
+        for courier in &*lock(&self.0.couriers) {
+            let desk = &courier.desk;
+            let news: Vec<News> = lock(&self.0.beliefs).owed(&desk.name, &all);
+            if !news.is_empty() {
+                let parcel = Parcel { id: self.id(), at, news };
+                self.note(&parcel, std::iter::once((desk.name.clone(), desk.kind)));
+                courier.hand_in(&parcel);
+            }
+        }
+    }
+
+    fn note(&self, parcel: &Parcel, to: impl Iterator<Item = (String, &'static str)>) {
+        let of = parcel.news.iter().map(|one| (one.which(), one.over.is_some())).collect();
+        lock(&self.0.sent).begin(&parcel.id, of, to, parcel.at);
     }
 
     /// Of a note.

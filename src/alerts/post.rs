@@ -83,7 +83,14 @@ mod tests {
 
     fn news(rule: Rule, subject: &str, over: bool) -> News {
         let told = Told { summary: subject.to_owned(), details: Vec::new() };
-        News { key: Key::new(rule, subject), since: at(0), over: over.then(|| at(1)), withdrawn: false, told }
+        News {
+            key: Key::new(rule, subject),
+            since: at(0),
+            began: at(0),
+            over: over.then(|| at(1)),
+            withdrawn: false,
+            told,
+        }
     }
 
     fn sizes(messages: &[Message]) -> Vec<usize> {

@@ -13,8 +13,7 @@ use super::history::History;
 use super::post::Post;
 use super::routes::is_own;
 use super::rules::{findings, is_watched};
-use super::words::{By, note};
-use super::{Alerts, Setup};
+use super::{Alerts, Setup, lock};
 use crate::delivery::{OrderKind, ProviderSnapshot, ProviderState, Snapshot};
 use crate::ingress;
 use crate::os;
@@ -35,19 +34,24 @@ pub struct Watch {
     within: Duration,
     certificates: Option<(Instant, Arc<Setup>, Vec<super::facts::CertificateFacts>)>,
     file: PathBuf,
+    /// Targets have been told what the last run has not told them.
+    is_caught_up: bool,
 }
 
 impl Watch {
     pub(super) fn new(alerts: Alerts, queue: &Path) -> Self {
         let file = queue.with_file_name("alerts.json");
-        let kept = kept(&file);
+        let mut kept = kept(&file);
+        let told = kept.told.take();
         let setup = alerts.setup();
         let rules = &setup.rules;
         let within = rules.growth.map_or(WITHIN, |growth| growth.within);
         let book = Book::new(rules.settle, kept, alerts.0.deps.clock.now());
         let post = Post::new(rules.most);
-        let watch = Self { book, post, history: History::new(within), within, certificates: None, file, alerts };
+        let history = History::new(within);
+        let watch = Self { book, post, history, within, certificates: None, file, is_caught_up: false, alerts };
         watch.show();
+        watch.alerts.believe(told);
         watch
     }
 
@@ -63,6 +67,9 @@ impl Watch {
                 }
             })
             .await;
+        if lock(&self.alerts.0.beliefs).changed() {
+            self.keep().await;
+        }
     }
 
     async fn look(&mut self) {
@@ -83,15 +90,16 @@ impl Watch {
         for one in &news {
             tell(one);
         }
-        if !news.is_empty() {
+        self.show();
+        if lock(&self.alerts.0.beliefs).changed() || !news.is_empty() {
             self.keep().await;
         }
-        self.show();
+        if !std::mem::replace(&mut self.is_caught_up, true) {
+            self.alerts.catch_up(&news, now);
+        }
         self.post.add(news);
         for message in self.post.due(now) {
-            let id = self.alerts.id();
-            let by = By { relay: setup.hostname.as_str(), id: &id, now };
-            self.alerts.send(&Arc::new(note(&message, by)), now);
+            self.alerts.send(message, now);
         }
     }
 
@@ -161,7 +169,8 @@ impl Watch {
     }
 
     async fn keep(&self) {
-        let (file, kept) = (self.file.clone(), self.book.kept());
+        let told = lock(&self.alerts.0.beliefs).kept();
+        let (file, kept) = (self.file.clone(), self.book.kept(told));
         let written = tokio::task::spawn_blocking(move || write(&file, &kept)).await;
         if let Ok(Err(error)) = written {
             warn!(file = %self.file.display(), %error, "which alerts are on cannot be written: after a restart they are told again");

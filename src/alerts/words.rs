@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::book::News;
 use super::post::Message;
-use super::rules::Key;
 use super::span::{since, words};
 use crate::mail::Timestamp;
 
@@ -27,13 +26,12 @@ pub struct Note {
     pub more: usize,
     #[serde(skip)]
     pub subject: String,
-    /// All that it tells of, and whether that is over.
-    #[serde(skip)]
-    pub of: Vec<(Key, bool)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoteAlert {
+    /// The same at its begin and its end, and of no other alert of this relay.
+    pub alert: String,
     /// `began` or `ended`.
     pub state: String,
     pub rule: String,
@@ -80,7 +78,6 @@ pub fn note(message: &Message, by: By<'_>) -> Note {
         alerts: news.iter().take(MOST).map(alert).collect(),
         more: news.len().saturating_sub(MOST),
         subject: format!("[{}] {subject}", by.relay),
-        of: news.iter().map(|one| (one.key.clone(), one.over.is_some())).collect(),
     }
 }
 
@@ -96,7 +93,6 @@ pub fn test(by: By<'_>) -> Note {
         alerts: Vec::new(),
         more: 0,
         subject: format!("[{}] a test of waypost's alerts", by.relay),
-        of: Vec::new(),
     }
 }
 
@@ -144,6 +140,7 @@ fn sum(several: &[News]) -> String {
 
 fn alert(news: &News) -> NoteAlert {
     NoteAlert {
+        alert: news.which().to_string(),
         state: if news.over.is_some() { "ended" } else { "began" }.to_owned(),
         rule: news.key.rule.name().to_owned(),
         subject: news.key.subject.clone(),
@@ -163,7 +160,7 @@ pub fn details(details: &[(String, String)]) -> serde_json::Map<String, serde_js
 mod tests {
     use insta::assert_snapshot;
 
-    use super::super::rules::{Rule, Told};
+    use super::super::rules::{Key, Rule, Told};
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -178,7 +175,7 @@ mod tests {
                 ("mail goes".to_owned(), "to ses (route all)".to_owned()),
             ],
         };
-        News { key: Key::new(Rule::Breaker, "sendgrid"), since: at(0), over, withdrawn: false, told }
+        News { key: Key::new(Rule::Breaker, "sendgrid"), since: at(0), began: at(60), over, withdrawn: false, told }
     }
 
     fn by(id: &str) -> By<'_> {
@@ -203,7 +200,8 @@ mod tests {
         It was: provider sendgrid is out: 503 service unavailable
         ");
         assert_eq!((end.event.as_str(), end.alerts[0].ended), ("ended", Some(at(725))));
-        assert_eq!(end.of, [(Key::new(Rule::Breaker, "sendgrid"), true)]);
+        assert_eq!(begin.alerts[0].alert, "breaker/1800000060000/sendgrid");
+        assert_eq!(end.alerts[0].alert, begin.alerts[0].alert, "by which a program pairs them");
         let gone = note(&Message(vec![News { withdrawn: true, ..outage(Some(at(725))) }]), by("3"));
         assert_eq!(
             gone.text,

@@ -53,12 +53,7 @@ fn list(remote: &Remote, json: bool) -> anyhow::Result<ExitCode> {
             writeln!(out, "    {:<14}since {gone:.0}; over, if it stays so", "gone")?;
         }
         for told in &alert.told {
-            let came = match told.ok {
-                Some(true) => "told",
-                Some(false) => "not told",
-                None => "trying",
-            };
-            writeln!(out, "    {came:<14}{} {}: {}", told.kind, told.target, told.text)?;
+            writeln!(out, "    {:<14}{} {}: {}", told.came(), told.kind, told.target, told.text)?;
         }
     }
     for target in list.targets.iter().filter(|_| !json) {

@@ -228,7 +228,7 @@ fn the_page_tells_the_cause_who_was_told_and_what_was() {
         "</span> not told</span> webhook <strong>hook</strong>",
         "404",
         "given up",
-        "</span> told</span> mail <strong>ops@corp.example</strong>",
+        "</span> queued</span> mail <strong>ops@corp.example</strong>",
         "queued as <a href=\"/message/",
         "<span class=\"count\">1<span class=\"hidden\"> on</span></span>",
         "href=\"/providers#p-primary\"",

@@ -104,11 +104,12 @@ fn capital(name: &str) -> String {
 }
 
 fn telling(told: &AlertTold, now: Timestamp) -> Markup {
-    let state = match told.ok {
-        Some(true) => badge(Tone::Good, "told"),
-        Some(false) => badge(Tone::Bad, "not told"),
-        None => badge(Tone::Warn, "trying"),
+    let tone = match told.ok {
+        Some(true) => Tone::Good,
+        Some(false) => Tone::Bad,
+        None => Tone::Warn,
     };
+    let state = badge(tone, told.came());
     html! { (state) " " (told.kind) " " strong { (told.target) } ": " span.break { (answer(&told.text)) } " " span.muted { (moment_and_span(told.at, now)) } }
 }
 
