@@ -102,6 +102,7 @@ async fn explain(State(deps): State<Shared>, Path(mid): Path<String>) -> Result<
             }));
         }
     }
+    let made = events.iter().filter(|event| event.event == "attempt").count();
     let mut explained = Explained {
         mid: mid.to_string(),
         queued: listed.is_some(),
@@ -113,7 +114,7 @@ async fn explain(State(deps): State<Shared>, Path(mid): Path<String>) -> Result<
         recipients: explanations.iter().filter_map(|explanation| serde_json::to_value(explanation).ok()).collect(),
         text: String::new(),
     };
-    explained.text = text(&explained, &explanations);
+    explained.text = text(&explained, &explanations, made.saturating_sub(ATTEMPTS));
     Ok(Json(explained))
 }
 
@@ -174,10 +175,15 @@ fn wait(envelope: &Envelope, leg: &Leg, leased: bool, status: &Status) -> Wait {
     }
 }
 
-fn text(explained: &Explained, explanations: &[Explanation]) -> String {
+/// `earlier`: attempts before those that are told.
+fn text(explained: &Explained, explanations: &[Explanation], earlier: usize) -> String {
     let mut text = format!("{}\n", explained.mid);
     for event in &explained.routed {
         text.push_str(&format!("  {event}\n"));
+    }
+    if earlier > 0 {
+        let (many, mid) = (earlier, &explained.mid);
+        text.push_str(&format!("  earlier attempts, {many}: `waypost trace {mid}` has them\n"));
     }
     for event in &explained.attempts {
         text.push_str(&format!("  {event}\n"));

@@ -132,13 +132,16 @@ impl Counted {
     }
 
     pub fn show(&self, out: &mut impl Write) -> io::Result<()> {
-        let Comparison { asked, differ, same_way, .. } = self.found.comparison;
+        let Comparison { asked, differ, same_way, untold, .. } = self.found.comparison;
+        let told = asked - untold;
         let span = Last(self.span);
         if asked == 0 {
             writeln!(out, "the audit trail has no mail of the last {span}")?;
         } else {
             write!(out, "of {} recipients in the last {span}, ", Count(asked))?;
             match differ - same_way {
+                0 if told == 0 => write!(out, "none can be told")?,
+                0 if untold > 0 => write!(out, "none of the {} that can be told would go another way", Count(told))?,
                 0 => write!(out, "all would go the same way")?,
                 other => write!(out, "{} ({}) would go another way", Count(other), Share(other, asked))?,
             }
@@ -205,6 +208,31 @@ impl fmt::Display for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_told_is_not_said_to_go_the_same_way() {
+        let shown = |asked, untold| {
+            let comparison = Comparison { asked, untold, ..Comparison::default() };
+            let counted = Counted {
+                since: Timestamp::MIN,
+                span: Duration::from_secs(3600),
+                messages: asked,
+                found: Replayed { comparison, ..Replayed::default() },
+                begins: None,
+                ends: None,
+                unreadable_records: 0,
+            };
+            let mut out = Vec::new();
+            counted.show(&mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(5, 0), "of 5 recipients in the last hour, all would go the same way\n");
+        assert_eq!(
+            shown(5, 2),
+            "of 5 recipients in the last hour, none of the 3 that can be told would go another way\n"
+        );
+        assert_eq!(shown(5, 5), "of 5 recipients in the last hour, none can be told\n");
+    }
 
     #[test]
     fn spans_and_shares_read_well() {

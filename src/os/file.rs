@@ -138,6 +138,22 @@ pub fn create_private_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Gives a file its place in the same file system; `AlreadyExists`: there is one, which stays as it is.
+pub fn place(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => std::fs::remove_file(from),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // Not every file system has links.
+        #[cfg(target_os = "linux")]
+        Err(_) => {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+        }
+        #[cfg(not(target_os = "linux"))]
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the entries of a folder durable: a new file is lost with power otherwise, though its octets were synced.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]

@@ -13,7 +13,7 @@ mod terminal;
 pub use clock::Clock;
 pub use file::{
     allocate, create_in, create_private, create_private_folder, is_open_to_all, is_same_file, open_existing,
-    open_files, open_plain, open_private, punch, read_at, sync_folder,
+    open_files, open_plain, open_private, place, punch, read_at, sync_folder,
 };
 pub use host::{hostname, other_owner, username};
 pub use process::{end_with_parent, forgo_huge_pages, terminate};

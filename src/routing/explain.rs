@@ -103,6 +103,8 @@ impl Table {
         };
         for route in self.routes() {
             match first_obstacle(route, facts) {
+                // The relay's own routes, for its mail of alerts, are of no concern to others.
+                Some(passed) if passed.route.starts_with('-') => drop(passed),
                 Some(passed) => explanation.passed.push(passed),
                 None => {
                     self.take(&mut explanation, route);

@@ -172,3 +172,30 @@ fn what_is_no_whole_snapshot_changes_nothing() {
     assert!(good(&relay, &["release", "--state", "held", "--yes"]).contains("5 messages"));
     relay.stop(Duration::from_secs(30));
 }
+
+/// As `queue snapshot -` writes it, `queue restore -` reads it.
+#[test]
+fn a_snapshot_comes_back_by_standard_input() {
+    let sink = Sink::start();
+    let mut relay = Setup::new()
+        .route("name: all, hold: wait for me")
+        .provider(&format!("name: out, transport: smtp, {}", sink.as_host()))
+        .start();
+    relay.send("app@shop.example", &["someone@customer.example"], &marked(1, "app@shop.example", "s@c.example", 9000));
+    relay.stop(BOUND);
+    good(&relay, &["snapshot", "kept"]);
+    let restore = |args: &[&str]| {
+        let file = std::fs::File::open(relay.path().join("kept")).unwrap();
+        let mut command = Command::new(BINARY);
+        command.current_dir(relay.path()).args(["queue", "--config", ".", "restore", "-"]).args(args).stdin(file);
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    assert!(restore(&["--dry-run"]).starts_with("standard input is whole: "), "{}", restore(&["--dry-run"]));
+    let told = restore(&["--into", "anew"]);
+    assert!(told.contains("1 message"), "{told}");
+    let names: Vec<_> =
+        std::fs::read_dir(relay.path().join("anew")).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}

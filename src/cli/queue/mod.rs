@@ -3,6 +3,7 @@
 
 mod act;
 mod ask;
+mod beside;
 mod files;
 mod snapshot;
 mod text;

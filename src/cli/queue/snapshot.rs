@@ -1,7 +1,7 @@
 //! All that is queued as one file, and a queue made of it again.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::ask::Ask;
+use super::beside::{self, Beside};
 use super::{at, text};
 use crate::cli::{load, log};
 use crate::os;
@@ -30,7 +31,7 @@ pub struct Snapshot {
 
 #[derive(Debug, clap::Args)]
 pub struct Restore {
-    /// A file of `waypost queue snapshot`
+    /// A file of `waypost queue snapshot`; `-` is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The folder for the queue's files, instead of the configured place
@@ -83,7 +84,7 @@ pub fn take(args: &Snapshot, directory: Option<&Path>) -> anyhow::Result<ExitCod
         out.flush()?;
         taken
     } else {
-        into_file(&ask, &args.file)?
+        into_file(&ask, &args.file, args.force)?
     };
     ask.end();
     let file = if to_stdout { "standard output".to_owned() } else { at(&args.file) };
@@ -97,24 +98,11 @@ pub fn take(args: &Snapshot, directory: Option<&Path>) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whole or not at all.
-fn into_file(ask: &Ask, path: &Path) -> anyhow::Result<(Beginning, End)> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(name) = path.file_name() else { bail!("{} is no file", at(path)) };
-    let beside = folder.join(format!(".{}.part", name.to_string_lossy()));
-    // One that was interrupted may have left it.
-    let _ = std::fs::remove_file(&beside);
-    let mut file = os::create_private(&beside).with_context(|| at(&beside))?;
-    let made = copy(ask, &mut file).and_then(|taken| {
-        let synced = file.sync_all().and_then(|()| std::fs::rename(&beside, path));
-        synced.and_then(|()| os::sync_folder(folder)).with_context(|| at(path))?;
-        Ok(taken)
-    });
-    if made.is_err() {
-        // Nothing of it is of use.
-        let _ = std::fs::remove_file(&beside);
-    }
-    made
+fn into_file(ask: &Ask, path: &Path, replace: bool) -> anyhow::Result<(Beginning, End)> {
+    beside::put(path, replace, |beside| {
+        beside.forsake_when_stopped()?;
+        copy(ask, &mut beside.file)
+    })
 }
 
 /// Checks it on its way, so that what is kept is known to be good.
@@ -134,8 +122,21 @@ fn copy(ask: &Ask, out: &mut dyn io::Write) -> anyhow::Result<(Beginning, End)> 
 }
 
 pub fn restore(args: &Restore, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let shown = at(&args.file);
-    let size = File::open(&args.file).and_then(|file| file.metadata()).with_context(|| shown.clone())?.len();
+    let from_stdin = args.file.as_os_str() == "-";
+    if from_stdin && io::stdin().is_terminal() {
+        eprintln!("waypost: standard input is a terminal: send a snapshot there, or name its file");
+        return Ok(ExitCode::from(2));
+    }
+    if from_stdin && args.dry_run {
+        let mut checker = Checker::default();
+        from_input(|octets| checker.push(octets).context("the snapshot on standard input cannot be used"))?;
+        let (beginning, end) = checker.finish().context("the snapshot on standard input cannot be used")?;
+        return answer(args, None, &beginning, &end);
+    }
+    let size = match from_stdin {
+        true => 0,
+        false => File::open(&args.file).and_then(|file| file.metadata()).with_context(|| at(&args.file))?.len(),
+    };
     let bar = bar("{bar:40} {percent}%, {eta} to go");
     let mut told = |octets| bar.inc(octets);
     if args.dry_run {
@@ -158,16 +159,51 @@ pub fn restore(args: &Restore, directory: Option<&Path>) -> anyhow::Result<ExitC
         );
     }
     let _log = log::install(&server.log)?;
+    // It is read twice, and kept where there must be room for as much anyway.
+    let spooled = match from_stdin {
+        true => Some(spooled(folder)?),
+        false => None,
+    };
+    let (file, size) = match &spooled {
+        Some((beside, size)) => (beside.path.as_path(), *size),
+        None => (args.file.as_path(), size),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     // It is checked first.
     bar.set_length(2 * size);
-    let (beginning, end) = runtime.block_on(queue::restore(&args.file, &index, &mut told))?;
+    let (beginning, end) = runtime.block_on(queue::restore(file, &index, &mut told))?;
     bar.finish_and_clear();
     answer(args, Some(&index), &beginning, &end)
 }
 
+/// Standard input as a file, with its size.
+fn spooled(folder: &Path) -> anyhow::Result<(Beside, u64)> {
+    os::create_private_folder(folder).with_context(|| at(folder))?;
+    let mut beside = Beside::make(folder, "snapshot")?;
+    beside.forsake_when_stopped()?;
+    let mut size = 0;
+    from_input(|octets| {
+        size += octets.len() as u64;
+        beside.file.write_all(octets).with_context(|| format!("standard input cannot be kept in {}", at(folder)))
+    })?;
+    Ok((beside, size))
+}
+
+/// Standard input, piece by piece.
+fn from_input(mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let (mut input, mut octets) = (io::stdin().lock(), vec![0; 1 << 16]);
+    loop {
+        match input.read(&mut octets) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&octets[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("standard input cannot be read"),
+        }
+    }
+}
+
 fn answer(args: &Restore, made: Option<&Path>, beginning: &Beginning, end: &End) -> anyhow::Result<ExitCode> {
-    let file = at(&args.file);
+    let file = if args.file.as_os_str() == "-" { "standard input".to_owned() } else { at(&args.file) };
     if args.json {
         print(&Answer::new(file, made.map(at), beginning, end))?;
         return Ok(ExitCode::SUCCESS);

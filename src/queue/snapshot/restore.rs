@@ -46,10 +46,28 @@ pub enum RestoreError {
     Occupied { path: PathBuf, journal: PathBuf },
     #[error("the queue {path} cannot be made: {error}")]
     Make { path: PathBuf, error: io::Error },
+    #[error(
+        "the disk of {folder} is full ({detail}): nothing was made of the snapshot {snapshot}: free as much as that has there, \
+         or name another folder with --into, and run this again"
+    )]
+    Full { folder: PathBuf, snapshot: PathBuf, detail: String },
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error("the queue that was made of the snapshot {path} is not what that counts ({what}): it was removed again")]
     Differs { path: PathBuf, what: String },
+}
+
+impl RestoreError {
+    /// No relay runs that would go on by itself, and what was begun is removed.
+    fn of(self, snapshot: &Path, index: &Path) -> Self {
+        let detail = match self {
+            Self::Queue(QueueError::Full { detail, .. } | QueueError::NoRoom { detail, .. }) => detail,
+            Self::Make { error, .. } if error.kind() == io::ErrorKind::StorageFull => error.to_string(),
+            other => return other,
+        };
+        let folder = index.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::Full { folder: folder.to_owned(), snapshot: snapshot.to_owned(), detail }
+    }
 }
 
 /// Checks a snapshot as its octets come.
@@ -114,6 +132,7 @@ pub async fn restore(path: &Path, index: &Path, told: &mut dyn FnMut(u64)) -> Re
     remove(&beside).map_err(making)?;
     os::create_private_folder(&beside).map_err(making)?;
     let made = fill(path, &beside.join("queue.redb"), &end, told).await;
+    let made = made.map_err(|error| error.of(path, index));
     let placed = made.and_then(|()| {
         vacant(index)?;
         place(&beside.join("queue.redb"), index).map_err(making)
@@ -286,5 +305,24 @@ impl Coming {
             Gathered::Spool(spool) => NewContent::Spooled(spool.finish().await?),
         };
         Ok(NewMessage { mid, envelope, legs, content, note: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is to be freed is there, and nobody waits for a relay that does not run.
+    #[test]
+    fn a_full_disk_is_told_of_the_place_that_was_named() {
+        let (detail, path) = ("no space".to_owned(), PathBuf::from("/data/queue.redb.restoring/queue.redb"));
+        let full = QueueError::Full { path: path.clone(), detail: detail.clone() };
+        let no_room = QueueError::NoRoom { folder: path.clone(), path, detail };
+        let making = RestoreError::Make { path: PathBuf::new(), error: io::ErrorKind::StorageFull.into() };
+        for error in [RestoreError::Queue(full), RestoreError::Queue(no_room), making] {
+            let told = error.of(Path::new("my.snapshot"), Path::new("/data/queue.redb")).to_string();
+            assert!(told.starts_with("the disk of /data is full ("), "{told}");
+            assert!(!told.contains("goes on by itself") && !told.contains(".restoring"), "{told}");
+        }
     }
 }
