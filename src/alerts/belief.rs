@@ -21,6 +21,8 @@ pub struct Beliefs {
     on: BTreeSet<Which>,
     /// Of alerts that are on, and of those over that some target takes to be on.
     told: BTreeMap<Which, BTreeSet<String>>,
+    /// Whose begin was given up, of this run: the end is all that these can still hear. After a restart they are told of what is on.
+    given_up: BTreeMap<Which, BTreeSet<String>>,
     is_changed: bool,
 }
 
@@ -42,7 +44,9 @@ impl Beliefs {
     pub fn stand(&mut self, on: impl Iterator<Item = Which>, ended: impl Iterator<Item = Which>) {
         self.on = on.collect();
         let ended: BTreeSet<Which> = ended.collect();
-        self.told.retain(|which, by| !by.is_empty() && (self.on.contains(which) || ended.contains(which)));
+        for known in [&mut self.told, &mut self.given_up] {
+            known.retain(|which, by| !by.is_empty() && (self.on.contains(which) || ended.contains(which)));
+        }
     }
 
     /// A target that counts as told of all that is on.
@@ -62,7 +66,7 @@ impl Beliefs {
         let which = news.which();
         match news.over {
             None => self.on.contains(&which) && !self.believes(target, &which),
-            Some(_) => self.believes(target, &which),
+            Some(_) => self.believes(target, &which) || self.given_up.get(&which).is_some_and(|by| by.contains(target)),
         }
     }
 
@@ -76,9 +80,21 @@ impl Beliefs {
         let by = self.told.entry(news.which()).or_default();
         match news.over {
             None => by.insert(target.to_owned()),
-            Some(_) => by.remove(target),
+            Some(_) => {
+                if let Some(by) = self.given_up.get_mut(&news.which()) {
+                    by.remove(target);
+                }
+                by.remove(target)
+            }
         };
         self.is_changed = true;
+    }
+
+    /// It could not be told to the target, and is not tried again.
+    pub fn gave_up(&mut self, target: &str, news: &News) {
+        if news.over.is_none() {
+            self.given_up.entry(news.which()).or_default().insert(target.to_owned());
+        }
     }
 }
 
@@ -115,6 +131,12 @@ mod tests {
         assert_eq!(after.owed("ops", &all), [news("c", true)], "the end of what it believes");
         after.assume("hook");
         assert_eq!(after.owed("hook", &all), []);
+        // Who could not be told of a begin still hears of the end, in the same run.
+        assert!(!after.is_news("pager", &news("c", true)));
+        after.gave_up("pager", &news("c", false));
+        assert!(after.is_news("pager", &news("c", true)));
+        after.took("pager", &news("c", true));
+        assert!(!after.is_news("pager", &news("c", true)));
         // What nobody remembers is told to nobody.
         after.stand(on(), std::iter::empty());
         assert_eq!(after.owed("ops", &all), []);

@@ -109,6 +109,9 @@ impl Desk {
             };
             let (Some(asked), Some(pause)) = (failure.again, pauses.next()) else {
                 error!(to = self.name, note = id, error = failure.text, "an alert could not be sent, and is given up");
+                let mut beliefs = lock(&self.beliefs);
+                parcel.news.iter().for_each(|news| beliefs.gave_up(&self.name, news));
+                drop(beliefs);
                 return self.came(&id, Some(false), &format!("{}; given up", failure.text), carrier.now());
             };
             let pause = asked.unwrap_or(*pause).clamp(*pause, LONGEST_PAUSE.max(*pause));
