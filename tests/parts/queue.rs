@@ -1,11 +1,10 @@
 //! `waypost queue`: asked of the running relay, and done on its files when it is stopped.
 
-use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::relay::{BINARY, Relay, Setup, waypost};
+use crate::support::relay::{BINARY, Relay, Setup, good_queue, queue, waypost};
 use crate::support::{BOUND, marked, until, until_true};
 
 /// What comes from held.example waits for a person; all else for a provider that is not there.
@@ -21,20 +20,8 @@ fn relay() -> Relay {
         .start()
 }
 
-fn queue(relay: &Relay, args: &[&str]) -> Output {
-    waypost(relay.path(), &[&["queue", "--config", "."][..], args].concat())
-}
-
-/// What it prints, where it must go well.
-fn good(relay: &Relay, args: &[&str]) -> String {
-    let out = queue(relay, args);
-    let (text, told) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success(), "{args:?}: {}\n{text}\n{told}", out.status);
-    text.into_owned()
-}
-
 fn json(relay: &Relay, args: &[&str]) -> Value {
-    let text = good(relay, &[args, &["--json"][..]].concat());
+    let text = good_queue(relay, &[args, &["--json"][..]].concat());
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{args:?}: {error}: {text}"))
 }
 
@@ -59,14 +46,14 @@ fn send(relay: &Relay, messages: u64) {
 fn everything_is_done(relay: &Relay) {
     assert_eq!(number(&json(relay, &["count"]), "messages"), 12);
     assert_eq!(json(relay, &["count", "--state", "held"])["recipients"], 8);
-    let text = good(relay, &["list", "--state", "held"]);
+    let text = good_queue(relay, &["list", "--state", "held"]);
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.contains("app@held.example > b@one.example (+1) review held: reviewed by hand"), "{text}");
     let waiting = mids(relay, &["--route", "all"]);
     assert_eq!(waiting.len(), 8);
-    let shown = good(relay, &["show", &waiting[0]]);
+    let shown = good_queue(relay, &["show", &waiting[0]]);
     assert!(shown.contains("route all") && shown.contains("Subject: mark-") && !shown.contains("brown fox"), "{shown}");
-    assert!(good(relay, &["show", &waiting[0], "--content"]).contains("brown fox"));
+    assert!(good_queue(relay, &["show", &waiting[0], "--content"]).contains("brown fox"));
     assert_eq!(json(relay, &["show", &waiting[0]])["legs"][0]["recipients"][0]["address"], "b@one.example");
 
     // A filter asks first, and there is nobody to be asked.
@@ -84,7 +71,8 @@ fn everything_is_done(relay: &Relay) {
     assert_eq!(number(&json(relay, &["release", &waiting[0]]), "messages"), 1);
     // Its turn at the dead provider may just be under way.
     until_true("it was tried", BOUND, || {
-        good(relay, &["show", &waiting[0]]).contains("route all") && mids(relay, &["--state", "waiting"]).len() == 1
+        good_queue(relay, &["show", &waiting[0]]).contains("route all")
+            && mids(relay, &["--state", "waiting"]).len() == 1
     });
 
     let gone = queue(relay, &["delete", &waiting[1], "01ARZ3NDEKTSV4RRFFQ69G5FAV"]);
@@ -97,7 +85,7 @@ fn everything_is_done(relay: &Relay) {
     assert_eq!(number(&json(relay, &["bounce", &waiting[2], "--reason", "never mind"]), "recipients"), 2);
     let reports = mids(relay, &["--sender", "<>"]);
     assert_eq!(reports.len(), 1);
-    assert!(good(relay, &["show", &reports[0], "--content"]).contains("gave it up: never mind"));
+    assert!(good_queue(relay, &["show", &reports[0], "--content"]).contains("gave it up: never mind"));
     assert_eq!(number(&json(relay, &["delete", &reports[0]]), "messages"), 1);
     let wrong = queue(relay, &["move", &waiting[3], "--to-route", "mien"]);
     let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
@@ -117,8 +105,8 @@ fn split(file: &str) -> (&str, &str) {
 fn comes_back(relay: &Relay) {
     let folder = relay.path().join("exported");
     let mid = &mids(relay, &["--state", "held", "--route", "review"])[0];
-    let content = good(relay, &["export", mid, "--content-only"]);
-    good(relay, &["export", mid, "--to", folder.to_str().unwrap()]);
+    let content = good_queue(relay, &["export", mid, "--content-only"]);
+    good_queue(relay, &["export", mid, "--to", folder.to_str().unwrap()]);
     let file = folder.join(format!("{mid}.eml"));
     let exported = std::fs::read_to_string(&file).unwrap();
     let (front, behind) = split(&exported);
@@ -126,10 +114,10 @@ fn comes_back(relay: &Relay) {
     assert!(front.starts_with("X-Sender: <app@held.example>\r\nX-Receiver: <b@one.example>\r\n"), "{front}");
     let before = json(relay, &["show", mid]);
     assert!(!queue(relay, &["export", mid, "--to", folder.to_str().unwrap()]).status.success(), "nothing is replaced");
-    good(relay, &["delete", mid]);
+    good_queue(relay, &["delete", mid]);
     let back = json(relay, &["import", file.to_str().unwrap(), "--hold", "--reason", "it comes back"]);
     let new = back[0]["mid"].as_str().unwrap().to_owned();
-    assert_eq!(good(relay, &["export", &new, "--content-only"]), content, "octet for octet");
+    assert_eq!(good_queue(relay, &["export", &new, "--content-only"]), content, "octet for octet");
     let after = json(relay, &["show", &new]);
     for same in ["from", "size", "listener", "client", "helo", "user", "ret", "envid", "smtputf8", "body", "header"] {
         assert_eq!(before[same], after[same], "{same}");
@@ -141,13 +129,13 @@ fn comes_back(relay: &Relay) {
         .unwrap();
     let answer = json(relay, &["import", own.to_str().unwrap(), "--hold"]);
     let own = answer[0]["mid"].as_str().unwrap().to_owned();
-    let content = good(relay, &["export", &own, "--content-only"]);
+    let content = good_queue(relay, &["export", &own, "--content-only"]);
     assert!(
         content.starts_with("Received: ") && !content.contains("Bcc") && content.ends_with("\r\n\r\nhello\r\n"),
         "{content}"
     );
     assert_eq!(json(relay, &["show", &own])["legs"][0]["recipients"].as_array().unwrap().len(), 2);
-    good(relay, &["delete", &own, &new]);
+    good_queue(relay, &["delete", &own, &new]);
 }
 
 fn tried(relay: &Relay) {

@@ -1,24 +1,13 @@
 //! `waypost queue snapshot` and `restore`: a queue is lost, and comes back.
 
 use std::collections::HashMap;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::load::{Load, Stream};
-use crate::support::relay::{BINARY, Relay, Setup, waypost};
+use crate::support::relay::{BINARY, Relay, Setup, good_queue, queue};
 use crate::support::sink::{AfterDot, Sink};
 use crate::support::{BOUND, marked, until_true};
-
-fn queue(relay: &Relay, args: &[&str]) -> Output {
-    waypost(relay.path(), &[&["queue", "--config", "."][..], args].concat())
-}
-
-fn good(relay: &Relay, args: &[&str]) -> String {
-    let out = queue(relay, args);
-    let (text, told) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success(), "{args:?}: {}\n{text}\n{told}", out.status);
-    text.into_owned()
-}
 
 /// What it says when it must not go well.
 fn bad(relay: &Relay, args: &[&str]) -> String {
@@ -65,7 +54,7 @@ fn a_snapshot_under_load_brings_all_back() {
     });
     until_true("the load is taken", BOUND, || load.count() > 1_500);
     let before: Vec<u64> = load.marks_so_far();
-    let told = good(&relay, &["snapshot", "backup.snapshot", "--json"]);
+    let told = good_queue(&relay, &["snapshot", "backup.snapshot", "--json"]);
     let after = load.count();
     assert!(after > before.len(), "no mail was taken meanwhile");
     relay.kill_9();
@@ -75,12 +64,12 @@ fn a_snapshot_under_load_brings_all_back() {
     assert!(queued > before.len() as u64, "{told} {}", before.len());
 
     lose_the_queue(&relay);
-    let told = good(&relay, &["restore", "backup.snapshot"]);
+    let told = good_queue(&relay, &["restore", "backup.snapshot"]);
     assert!(told.contains(&format!("{queued} messages")) && told.contains("sent again"), "{told}");
     sink.behave(|manners| manners.after_dot = AfterDot::Take);
     relay.restart();
     until_true("all of it arrives", Duration::from_secs(120), || sink.count() as u64 >= queued);
-    until_true("and nothing is left", BOUND, || good(&relay, &["count", "--json"]).contains("\"messages\": 0"));
+    until_true("and nothing is left", BOUND, || good_queue(&relay, &["count", "--json"]).contains("\"messages\": 0"));
     let marks = marks(&sink);
     assert!(before.iter().chain([&5_000_000]).all(|mark| marks.get(mark) == Some(&1)), "missing, or twice");
     assert_eq!((marks.len() as u64, sink.count() as u64), (queued, queued));
@@ -101,23 +90,23 @@ fn what_is_no_whole_snapshot_changes_nothing() {
         let from = if n % 2 == 0 { "app@held.example" } else { "app@shop.example" };
         relay.send(from, &["b@one.example", "c@two.example"], &marked(n, from, "b@one.example", 5_000));
     }
-    until_true("all was tried", BOUND, || good(&relay, &["count", "--saying", "refused"]).contains("5 messages"));
+    until_true("all was tried", BOUND, || good_queue(&relay, &["count", "--saying", "refused"]).contains("5 messages"));
     // All but the numbers of parts, which begin anew.
     let list = |relay: &Relay| {
-        let mut list: serde_json::Value = serde_json::from_str(&good(relay, &["list", "--json"])).unwrap();
+        let mut list: serde_json::Value = serde_json::from_str(&good_queue(relay, &["list", "--json"])).unwrap();
         list.as_array_mut().unwrap().iter_mut().for_each(|part| drop(part.as_object_mut().unwrap().remove("number")));
         list
     };
     let before = list(&relay);
 
-    let told = good(&relay, &["snapshot", "one.snapshot"]);
+    let told = good_queue(&relay, &["snapshot", "one.snapshot"]);
     assert!(told.starts_with("one.snapshot: 10 messages, "), "{told}");
     assert!(bad(&relay, &["snapshot", "one.snapshot"]).contains("--force"));
-    good(&relay, &["snapshot", "one.snapshot", "--force"]);
+    good_queue(&relay, &["snapshot", "one.snapshot", "--force"]);
     assert!(bad(&relay, &["snapshot", "nowhere/one.snapshot"]).contains("nowhere"));
     let piped = queue(&relay, &["snapshot", "-"]).stdout;
     std::fs::write(relay.path().join("piped.snapshot"), piped).unwrap();
-    let told = good(&relay, &["restore", "piped.snapshot", "--dry-run"]);
+    let told = good_queue(&relay, &["restore", "piped.snapshot", "--dry-run"]);
     assert!(told.starts_with("piped.snapshot is whole: a snapshot of ") && told.contains("10 messages"), "{told}");
     #[cfg(unix)]
     {
@@ -144,7 +133,7 @@ fn what_is_no_whole_snapshot_changes_nothing() {
     assert!(bad(&relay, &["restore", "one.snapshot"]).contains("move the queue away"));
     assert_eq!(list(&relay), before, "untouched");
     // With it stopped, the queue's files are read.
-    good(&relay, &["snapshot", "stopped.snapshot"]);
+    good_queue(&relay, &["snapshot", "stopped.snapshot"]);
 
     let file = std::fs::read(relay.path().join("stopped.snapshot")).unwrap();
     let mut altered = file.clone();
@@ -162,14 +151,14 @@ fn what_is_no_whole_snapshot_changes_nothing() {
         assert!(told.contains(says) && told.contains(name), "{told}");
         assert!(!relay.beside.join("queue.redb").exists() && !relay.beside.join("queue.redb.restoring").exists());
     }
-    let elsewhere = good(&relay, &["restore", "stopped.snapshot", "--into", "elsewhere", "--json"]);
+    let elsewhere = good_queue(&relay, &["restore", "stopped.snapshot", "--into", "elsewhere", "--json"]);
     assert!(elsewhere.contains("elsewhere/queue.redb") && !relay.beside.join("queue.redb").exists(), "{elsewhere}");
-    good(&relay, &["restore", "stopped.snapshot"]);
+    good_queue(&relay, &["restore", "stopped.snapshot"]);
     // Reasons, attempts and ages are as they were.
     assert_eq!(list(&relay), before);
     relay.restart();
     assert_eq!(list(&relay), before);
-    assert!(good(&relay, &["release", "--state", "held", "--yes"]).contains("5 messages"));
+    assert!(good_queue(&relay, &["release", "--state", "held", "--yes"]).contains("5 messages"));
     relay.stop(Duration::from_secs(30));
 }
 
@@ -183,7 +172,7 @@ fn a_snapshot_comes_back_by_standard_input() {
         .start();
     relay.send("app@shop.example", &["someone@customer.example"], &marked(1, "app@shop.example", "s@c.example", 9000));
     relay.stop(BOUND);
-    good(&relay, &["snapshot", "kept"]);
+    good_queue(&relay, &["snapshot", "kept"]);
     let restore = |args: &[&str]| {
         let file = std::fs::File::open(relay.path().join("kept")).unwrap();
         let mut command = Command::new(BINARY);

@@ -1,15 +1,15 @@
 //! A receiver of webhooks that keeps each request, and answers as it is told.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use serde_json::Value;
 
-use super::{BOUND, until};
+use super::door::Door;
+use super::{BOUND, loopback, until};
 
 /// A POST as it came.
 #[derive(Debug, Clone)]
@@ -50,7 +50,6 @@ impl Call {
 
 #[derive(Default)]
 struct Shared {
-    stop: AtomicBool,
     calls: Mutex<Vec<Call>>,
     /// Status lines of the next answers; then 200.
     answers: Mutex<Vec<&'static str>>,
@@ -58,27 +57,16 @@ struct Shared {
 
 pub struct Hook {
     pub address: SocketAddr,
+    _door: Door,
     shared: Arc<Shared>,
 }
 
 impl Hook {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let for_thread = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if for_thread.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&for_thread);
-                if let Ok(stream) = stream {
-                    std::thread::spawn(move || drop(serve(stream, &shared)));
-                }
-            }
-        });
-        Self { address, shared }
+        let for_door = shared.clone();
+        let door = Door::open(loopback(1, 0), move |stream, _| serve(stream, &for_door));
+        Self { address: door.address, _door: door, shared }
     }
 
     pub fn url(&self) -> String {
@@ -96,14 +84,6 @@ impl Hook {
 
     pub fn wait_for(&self, count: usize) -> Vec<Call> {
         until(&format!("{count} calls of the webhook"), BOUND, || (self.calls().len() >= count).then(|| self.calls()))
-    }
-}
-
-impl Drop for Hook {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then closes the port.
-        let _ = TcpStream::connect(self.address);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod browser;
 pub mod cert;
 pub mod collector;
 pub mod dns;
+pub mod door;
 pub mod dovecot;
 pub mod hook;
 pub mod load;

@@ -216,6 +216,19 @@ impl Relay {
     }
 }
 
+/// Runs a verb of `waypost queue` on the relay's directory.
+pub fn queue(relay: &Relay, args: &[&str]) -> Output {
+    waypost(relay.path(), &[&["queue", "--config", "."][..], args].concat())
+}
+
+/// What it prints, where it must go well.
+pub fn good_queue(relay: &Relay, args: &[&str]) -> String {
+    let out = queue(relay, args);
+    let (text, told) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{args:?}: {}\n{text}\n{told}", out.status);
+    text.into_owned()
+}
+
 /// What a verb of the binary prints, given that input.
 pub fn waypost_with_input(args: &[&str], input: &str) -> String {
     let mut command = Command::new(BINARY);

@@ -1,11 +1,12 @@
 //! A mail host that records what it gets and misbehaves on order.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::door::Door;
 use super::{BOUND, mark_in, until};
 
 /// What the host does with a message whose final dot it has read.
@@ -44,13 +45,13 @@ impl Mail {
 }
 
 struct Shared {
-    stop: AtomicBool,
     manners: Mutex<Manners>,
     mails: Mutex<Vec<Mail>>,
 }
 
 pub struct Sink {
     pub address: SocketAddr,
+    _door: Door,
     shared: Arc<Shared>,
 }
 
@@ -61,26 +62,13 @@ impl Sink {
     }
 
     pub fn at(address: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            stop: AtomicBool::new(false),
             manners: Mutex::new(Manners { after_dot: AfterDot::Take, rcpt: None }),
             mails: Mutex::default(),
         });
-        let for_thread = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if for_thread.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&for_thread);
-                if let Ok(stream) = stream {
-                    std::thread::spawn(move || drop(serve(stream, &shared)));
-                }
-            }
-        });
-        Self { address, shared }
+        let for_door = shared.clone();
+        let door = Door::open(address, move |stream, ends| serve(stream, &for_door, ends));
+        Self { address: door.address, _door: door, shared }
     }
 
     pub fn behave(&self, change: impl FnOnce(&mut Manners)) {
@@ -105,22 +93,14 @@ impl Sink {
     }
 }
 
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then closes the port.
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(stream: TcpStream, shared: &Shared, ends: &AtomicBool) -> io::Result<()> {
     stream.set_nodelay(true)?;
     // So that silent sessions notice the end of the test.
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut stream = BufReader::new(stream);
     say(&mut stream, "220 sink.example ESMTP")?;
     let (mut from, mut to) = (String::new(), Vec::new());
-    while let Some(line) = line(&mut stream, shared)? {
+    while let Some(line) = line(&mut stream, ends)? {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         let (verb, rest) = line.split_once([' ', ':']).unwrap_or((&line, ""));
         let rest = rest.split_once(':').map_or(rest, |(_, path)| path).trim().to_owned();
@@ -143,7 +123,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             "DATA" if to.is_empty() => say(&mut stream, "554 5.5.1 No valid recipients")?,
             "DATA" => {
                 say(&mut stream, "354 Go ahead")?;
-                let Some(content) = content(&mut stream, shared)? else { return Ok(()) };
+                let Some(content) = content(&mut stream, ends)? else { return Ok(()) };
                 let mail = Mail { from: from.clone(), to: std::mem::take(&mut to), content, at: Instant::now() };
                 match manners.after_dot {
                     AfterDot::Take => {
@@ -157,7 +137,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                     }
                     AfterDot::Silent => {
                         shared.mails.lock().unwrap().push(mail);
-                        while self::line(&mut stream, shared)?.is_some() {}
+                        while self::line(&mut stream, ends)?.is_some() {}
                         return Ok(());
                     }
                 }
@@ -175,7 +155,7 @@ fn say(stream: &mut BufReader<TcpStream>, line: &str) -> io::Result<()> {
 }
 
 /// The next line; `None` at the end of the connection or of the test.
-fn line(stream: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option<Vec<u8>>> {
+fn line(stream: &mut BufReader<TcpStream>, ends: &AtomicBool) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     loop {
         match stream.read_until(b'\n', &mut line) {
@@ -183,7 +163,7 @@ fn line(stream: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option
             Ok(_) if line.ends_with(b"\n") => return Ok(Some(line)),
             Ok(_) => {}
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if shared.stop.load(Ordering::SeqCst) {
+                if ends.load(Ordering::SeqCst) {
                     return Ok(None);
                 }
             }
@@ -193,9 +173,9 @@ fn line(stream: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option
 }
 
 /// Content up to the final dot, with the dots taken out.
-fn content(stream: &mut BufReader<TcpStream>, shared: &Shared) -> io::Result<Option<Vec<u8>>> {
+fn content(stream: &mut BufReader<TcpStream>, ends: &AtomicBool) -> io::Result<Option<Vec<u8>>> {
     let mut content = Vec::new();
-    while let Some(line) = line(stream, shared)? {
+    while let Some(line) = line(stream, ends)? {
         if line == b".\r\n" {
             return Ok(Some(content));
         }

@@ -1,12 +1,13 @@
 //! A strict mail host that keeps the octets of the wire as they came: only `CRLF . CRLF` ends content, only CRLF a command.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{BOUND, until};
+use super::door::Door;
+use super::{BOUND, loopback, until};
 
 /// One transaction on the wire.
 #[derive(Debug, Clone)]
@@ -19,33 +20,21 @@ pub struct Wire {
 
 #[derive(Default)]
 struct Shared {
-    stop: AtomicBool,
     seen: Mutex<Vec<Wire>>,
 }
 
 pub struct Tap {
     pub address: SocketAddr,
+    _door: Door,
     shared: Arc<Shared>,
 }
 
 impl Tap {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let for_thread = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if for_thread.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&for_thread);
-                if let Ok(stream) = stream {
-                    std::thread::spawn(move || drop(serve(stream, &shared)));
-                }
-            }
-        });
-        Self { address, shared }
+        let for_door = shared.clone();
+        let door = Door::open(loopback(1, 0), move |stream, ends| serve(stream, &for_door, ends));
+        Self { address: door.address, _door: door, shared }
     }
 
     pub fn seen(&self) -> Vec<Wire> {
@@ -58,20 +47,12 @@ impl Tap {
     }
 }
 
-impl Drop for Tap {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then closes the port.
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(mut stream: TcpStream, shared: &Shared, ends: &AtomicBool) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let (mut octets, mut envelope) = (Vec::new(), Vec::new());
     stream.write_all(b"220 tap.example ESMTP\r\n")?;
-    while let Some(line) = upto(&mut stream, &mut octets, b"\r\n", shared)? {
+    while let Some(line) = upto(&mut stream, &mut octets, b"\r\n", ends)? {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         let reply = match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
             "EHLO" => "250-tap.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES",
@@ -83,7 +64,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 stream.write_all(b"354 Go ahead\r\n")?;
                 // An end may be all there is: the line that 354 answers ended in CRLF.
                 octets.splice(..0, *b"\r\n");
-                let Some(raw) = upto(&mut stream, &mut octets, b"\r\n.\r\n", shared)? else { return Ok(()) };
+                let Some(raw) = upto(&mut stream, &mut octets, b"\r\n.\r\n", ends)? else { return Ok(()) };
                 let raw = raw[2..].to_vec();
                 shared.seen.lock().unwrap().push(Wire { envelope: std::mem::take(&mut envelope), raw });
                 "250 2.0.0 Ok"
@@ -102,7 +83,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
 
 /// Takes all up to and with `end` from what was read, reading on as needed; `None` at the end of the connection or of the
 /// test.
-fn upto(stream: &mut TcpStream, octets: &mut Vec<u8>, end: &[u8], shared: &Shared) -> io::Result<Option<Vec<u8>>> {
+fn upto(stream: &mut TcpStream, octets: &mut Vec<u8>, end: &[u8], ends: &AtomicBool) -> io::Result<Option<Vec<u8>>> {
     loop {
         if let Some(at) = memchr::memmem::find(octets, end) {
             return Ok(Some(octets.drain(..at + end.len()).collect()));
@@ -112,7 +93,7 @@ fn upto(stream: &mut TcpStream, octets: &mut Vec<u8>, end: &[u8], shared: &Share
             Ok(0) => return Ok(None),
             Ok(count) => octets.extend_from_slice(&buffer[..count]),
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                if shared.stop.load(Ordering::SeqCst) {
+                if ends.load(Ordering::SeqCst) {
                     return Ok(None);
                 }
             }
