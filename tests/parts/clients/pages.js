@@ -65,7 +65,7 @@ async function looksRight(page, width) {
     await page.getByRole("link", { name: "Alerts 1 on" }).click();
     await page.getByRole("heading", { name: "1 alert on" }).waitFor();
     const alert = page.getByRole("article", { name: "provider first is out" });
-    for (const text of ["Connection refused", "to second (route all)", "Next probe", "told webhook", "200 OK", "told mail ops@corp.example"])
+    for (const text of ["Connection refused", "to second (route all)", "Next probe", "told webhook", "200 OK", "queued mail ops@corp.example"])
       await alert.getByText(text).first().waitFor();
     await alert.getByRole("link", { name: "first", exact: true }).waitFor();
     await page.context().close();
