@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::record::{Accepted, Act, Discarded, Message, Record, Refused, Routed, Text, What, octets};
+use super::record::{
+    Accepted, Act, Discarded, Fate, Message, Record, Refused, Routed, Settled, Text, Then, What, octets,
+};
 use crate::mail::{Diagnosis, Envelope, HeaderSection, Mid, RouteName, Timestamp};
 use crate::queue::{Leg, LegState};
 
@@ -24,6 +26,8 @@ pub struct Arrival<'a> {
     pub took: Duration,
     /// What a report is about.
     pub about: Option<Mid>,
+    /// Routes that discard some of its recipients, with the indices of these.
+    pub discarded: &'a [(RouteName, Vec<u32>)],
 }
 
 impl Notes {
@@ -47,9 +51,14 @@ impl Notes {
         if !self.on {
             return Vec::new();
         }
-        let routed = legs.iter().map(routed).collect();
+        let routed = legs.iter().map(routed).chain(arrival.discarded.iter().map(goes)).collect();
         let what = Accepted { message: message(envelope, arrival), revision: revision.into(), routed };
-        note(&Record::new(envelope.accepted_at, Some(mid), What::Accepted(what)), 256)
+        let mut note = note(&Record::new(envelope.accepted_at, Some(mid), What::Accepted(what)), 256);
+        for (route, indices) in arrival.discarded {
+            let gone = What::Settled(gone(envelope, route, indices, revision));
+            Record::new(envelope.accepted_at, Some(mid), gone).push(&mut note);
+        }
+        note
     }
 
     /// Of a message that every recipient's route discards.
@@ -57,14 +66,14 @@ impl Notes {
         self,
         mid: Mid,
         envelope: &Envelope,
-        routes: &[RouteName],
+        routes: &[(RouteName, Vec<u32>)],
         arrival: Arrival<'_>,
         revision: &str,
     ) -> Vec<u8> {
         if !self.on {
             return Vec::new();
         }
-        let routes = routes.iter().map(|route| route.as_str().into()).collect();
+        let routes = routes.iter().map(|(route, _)| route.as_str().into()).collect();
         let what = Discarded { message: message(envelope, arrival), revision: revision.into(), routes };
         note(&Record::new(envelope.accepted_at, Some(mid), What::Discarded(what)), 256)
     }
@@ -131,6 +140,18 @@ fn routed(leg: &Leg) -> Routed<'_> {
             LegState::Held { reason } => Some(reason.as_str().into()),
         },
     }
+}
+
+fn goes((route, indices): &(RouteName, Vec<u32>)) -> Routed<'_> {
+    Routed { route: route.as_str().into(), destination: None, recipients: indices.clone(), held: None }
+}
+
+/// The end of recipients that a route discards.
+fn gone<'a>(envelope: &Envelope, route: &'a RouteName, indices: &[u32], revision: &'a str) -> Settled<'a> {
+    let address = |index: &u32| envelope.recipients.get(usize::try_from(*index).ok()?).map(|of| of.address.to_string());
+    let recipients = indices.iter().filter_map(address).map(Text::from).collect();
+    let fate = Fate { recipients, said: None, then: Then::Discarded };
+    Settled { revision: revision.into(), route: route.as_str().into(), attempt: None, fates: vec![fate] }
 }
 
 /// What a remote said, as a record has it.

@@ -89,8 +89,8 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
         size,
     };
     let recipients = envelope.recipients.len();
-    let mut legs = match legs::sort(&operator.table(), &envelope, &section, now) {
-        Fate::Queue(legs) => legs,
+    let (mut legs, discarded) = match legs::sort(&operator.table(), &envelope, &section, now) {
+        Fate::Queue(legs, discarded) => (legs, discarded),
         Fate::Discard(_) => return Ok(Imported { mid: None, recipients }),
         Fate::Refuse(reply) => {
             return Err(bad(format!("the routing table refuses it: {}", reply.to_string().trim_end())));
@@ -103,7 +103,7 @@ pub async fn import(operator: &Operator, file: Bytes, held: bool, by: &By) -> Re
     }
     let content = content(operator, mid, section.octets(), &found.body).await?;
     let id = message_id(&section);
-    let arrival = Arrival { message_id: id.as_deref(), ..Arrival::default() };
+    let arrival = Arrival { message_id: id.as_deref(), discarded: &discarded, ..Arrival::default() };
     let table = operator.table();
     let mut note = operator.notes().accepted(mid, &envelope, &legs, arrival, table.revision());
     note.extend(operator.notes().act(now, Some(mid), by.note("import")));

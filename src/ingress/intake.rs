@@ -181,8 +181,8 @@ impl Intake {
         let id = if notes.are_on() { message_id(&body.header) } else { None };
         let protocol = if self.transaction.has_session() { self.transaction.protocol.keyword() } else { String::new() };
         let arrival = Arrival { protocol: &protocol, ..Arrival::default() };
-        let legs = match legs::sort(&deps.table, &self.envelope, &body.header, deps.clock.now()) {
-            Fate::Queue(legs) => legs,
+        let (legs, discarded) = match legs::sort(&deps.table, &self.envelope, &body.header, deps.clock.now()) {
+            Fate::Queue(legs, discarded) => (legs, discarded),
             Fate::Discard(routes) => {
                 let arrival = Arrival { message_id: id.as_deref(), took: self.began.elapsed(), ..arrival };
                 let note = notes.discarded(self.mid, &self.envelope, &routes, arrival, deps.table.revision());
@@ -191,8 +191,7 @@ impl Intake {
                 {
                     return Err(self.refused(deps, of_queue(&error)).await);
                 }
-                let recipients = self.envelope.recipients.len();
-                let routes: Vec<_> = routes.into_iter().map(|route| (route, recipients)).collect();
+                let routes: Vec<_> = routes.into_iter().map(|(route, indices)| (route, indices.len())).collect();
                 self.log(&routes, "discarded");
                 return Ok((self.mid, routes));
             }
@@ -211,7 +210,8 @@ impl Intake {
         };
         // The envelope goes to the queue; the log wants a little of it.
         let record = Record::of(&self.envelope, self.mid, self.began);
-        let arrival = Arrival { message_id: id.as_deref(), took: self.began.elapsed(), ..arrival };
+        let (message_id, took) = (id.as_deref(), self.began.elapsed());
+        let arrival = Arrival { message_id, took, discarded: &discarded, ..arrival };
         let note = notes.accepted(self.mid, &self.envelope, &legs, arrival, deps.table.revision());
         let message = NewMessage { mid: self.mid, envelope: self.envelope, legs, content, note };
         match deps.queue.accept(message).await {

@@ -10,13 +10,16 @@ use crate::smtp::reply::Reply;
 /// The lane of recipients that no route takes: the first attempt routes them anew, and bounces what no route takes then.
 pub const NO_ROUTE: &str = "-";
 
+/// Routes that discard, each with the indices of its recipients.
+pub(super) type Discarded = Vec<(RouteName, Vec<u32>)>;
+
 /// What becomes of a message.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// It is stored for these legs.
-    Queue(Vec<Leg>),
+    /// It is stored for these legs; others of its recipients may be discarded.
+    Queue(Vec<Leg>, Discarded),
     /// Every recipient is discarded by a route: accepted, and gone.
-    Discard(Vec<RouteName>),
+    Discard(Discarded),
     /// Every recipient is refused: the client can still be told.
     Refuse(Reply),
 }
@@ -25,7 +28,7 @@ pub(super) enum Fate {
 /// at their first attempt: the client has one reply for all of them (RFC 5321, 4.2.5), and that is a `250`.
 pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, due: Timestamp) -> Fate {
     let mut legs: Vec<Leg> = Vec::new();
-    let mut discarded: Vec<RouteName> = Vec::new();
+    let mut discarded = Discarded::new();
     let mut refusals: Vec<Reply> = Vec::new();
     for (index, recipient) in (0u32..).zip(&envelope.recipients) {
         let facts = Facts {
@@ -49,8 +52,9 @@ pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, d
                     (route.name.clone(), None, LegState::Waiting)
                 }
                 Action::Discard => {
-                    if !discarded.contains(&route.name) {
-                        discarded.push(route.name.clone());
+                    match discarded.iter_mut().find(|(of, _)| *of == route.name) {
+                        Some((_, indices)) => indices.push(index),
+                        None => discarded.push((route.name.clone(), vec![index])),
                     }
                     continue;
                 }
@@ -83,7 +87,7 @@ pub(super) fn sort(table: &Table, envelope: &Envelope, header: &HeaderSection, d
     {
         return Fate::Refuse(reply);
     }
-    if legs.is_empty() { Fate::Discard(discarded) } else { Fate::Queue(legs) }
+    if legs.is_empty() { Fate::Discard(discarded) } else { Fate::Queue(legs, discarded) }
 }
 
 /// What a route with `reject` says.

@@ -49,7 +49,12 @@ fn each_thing_that_became_of_a_message_is_told() {
         &["drop@customer.example"],
         &marked(3, "app@shop.example", "drop@customer.example", 300),
     );
-    until_true("it is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 1);
+    relay.send(
+        "app@shop.example",
+        &["eve@customer.example", "drop@partner.example"],
+        &marked(4, "app@shop.example", "eve@customer.example", 300),
+    );
+    until_true("all is delivered", Duration::from_secs(20), || relay.maildir("out").count() == 2);
     // The running relay is asked, and tells what was acknowledged before.
     let running = (events(&relay, &["bob@customer.example"]), events(&relay, &["--since", "1h"]));
     let (whole, told) = trace(&relay, &["--verify"]);
@@ -68,6 +73,13 @@ fn each_thing_that_became_of_a_message_is_told() {
     );
     assert_eq!((&bob[2]["provider"], &bob[2]["outcome"]), (&"nowhere".into(), &"unavailable".into()));
     assert_eq!((&bob[4]["provider"], &bob[4]["outcome"]), (&"out".into(), &"delivered".into()));
+    // One of a message's recipients that a route discards.
+    let eve = events(&relay, &["drop@partner.example"]);
+    assert_eq!(words(&eve)[..4], ["accepted", "routed", "routed", "discarded"], "{eve:#?}");
+    assert_eq!((&eve[2]["route"], &eve[3]["route"]), (&"dropped".into(), &"dropped".into()));
+    assert_eq!(eve[3]["recipients"], serde_json::json!(["drop@partner.example"]));
+    let by_route = events(&relay, &["--since", "1h", "--route", "dropped", "--event", "discarded"]);
+    assert_eq!(by_route.len(), 2, "{by_route:#?}");
     let id = bob[0]["message_id"].as_str().unwrap();
     assert_eq!(events(&relay, &[&format!("<{id}>")]), bob);
     let revision = bob[1]["revision"].as_str().unwrap();
