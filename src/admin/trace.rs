@@ -99,7 +99,7 @@ pub struct WantedBlocks {
     )
 )]
 async fn trace(State(deps): State<Shared>, Asked(wanted): Asked<Wanted>) -> Result<Json<Traced>, Fault> {
-    let most = wanted.limit.unwrap_or(if wanted.wanted.is_some() { MESSAGES } else { EVENTS }).min(MOST);
+    let most = wanted.limit.unwrap_or(if wanted.wanted.is_some() { MESSAGES } else { EVENTS }).clamp(1, MOST);
     let filter = Filter {
         since: wanted.since,
         until: wanted.until,

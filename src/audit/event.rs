@@ -1,12 +1,10 @@
 //! A record as people and programs read it: events, one for each thing that a record says. Their serialized form is that of
 //! `waypost trace --json`, and stable.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::record::{Fate, Message, OfTrail, Record, Settled, Skip, Skips, Text, Then, What};
+use super::record::{Fate, Message, Record, Settled, Skip, Skips, Text, Then, What};
 use crate::mail::{Mid, Timestamp};
 
 /// What `event` may say.
@@ -281,97 +279,4 @@ fn time(ms: i64) -> String {
 
 pub(super) fn moment(at: Timestamp) -> String {
     format!("{at:.3}")
-}
-
-/// What a person reads of one message: a heading and a line an event.
-pub fn timeline(events: &[Event]) -> String {
-    let mut out = String::new();
-    let mut of: Option<&Option<String>> = None;
-    for event in events {
-        if of != Some(&event.mid) {
-            if of.is_some() {
-                out.push('\n');
-            }
-            of = Some(&event.mid);
-            out.push_str(event.mid.as_deref().unwrap_or("no message"));
-            out.push('\n');
-        }
-        out.push_str(&format!("  {event}\n"));
-    }
-    out
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}  {:<9}", self.at, self.event)?;
-        let word = |f: &mut fmt::Formatter<'_>, before: &str, text: &Option<String>| match text {
-            Some(text) => write!(f, " {before}{text}"),
-            None => Ok(()),
-        };
-        if let Some(sender) = &self.sender {
-            write!(f, " from <{sender}>")?;
-        }
-        match &self.recipients[..] {
-            [] => {}
-            [one] => write!(f, " to <{one}>")?,
-            [one, rest @ ..] => write!(f, " to <{one}> and {} more", rest.len())?,
-        }
-        word(f, "by route ", &self.route)?;
-        word(f, "now by ", &self.to)?;
-        word(f, "provider ", &self.provider)?;
-        word(f, "for ", &self.destination)?;
-        word(f, "listener ", &self.listener)?;
-        word(f, "client ", &self.client)?;
-        word(f, "user ", &self.user)?;
-        word(f, "by ", &self.protocol)?;
-        word(f, "revision ", &self.revision)?;
-        if let Some(attempt) = self.attempt {
-            write!(f, " round {attempt}")?;
-        }
-        if self.probe == Some(true) {
-            write!(f, " (a probe)")?;
-        }
-        word(f, "", &self.outcome)?;
-        if self.status.is_some() || self.reply.is_some() {
-            write!(f, ":")?;
-        }
-        if let Some(code) = self.code {
-            write!(f, " {code}")?;
-        }
-        word(f, "", &self.status)?;
-        word(f, "", &self.reply)?;
-        if let Some(remote) = &self.remote {
-            write!(f, " ({remote})")?;
-        }
-        word(f, "id ", &self.provider_id)?;
-        word(f, "", &self.act)?;
-        word(f, "by ", &self.who)?;
-        word(f, "until ", &self.until)?;
-        if let Some(reason) = &self.reason {
-            write!(f, ": {reason}")?;
-        }
-        if let Some(size) = self.size {
-            write!(f, ", {size} octets")?;
-        }
-        word(f, "Message-ID ", &self.message_id)?;
-        word(f, "reports on ", &self.about)?;
-        if let Some(ms) = self.duration_ms {
-            write!(f, ", {ms} ms")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for OfTrail<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Begun { lost: 0 } => write!(f, "the trail begins"),
-            Self::Begun { lost } => write!(f, "the trail begins anew: {lost} records before were lost"),
-            Self::Cut { records } => {
-                write!(f, "the trail is not the one of {records} records that the queue remembers")
-            }
-            Self::Missed { groups, why } => write!(f, "{groups} groups of the journal were missed: {}", why.as_str()),
-            Self::Trimmed { through, .. } => write!(f, "records up to {through} were removed for their age or size"),
-        }
-    }
 }

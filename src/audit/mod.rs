@@ -21,6 +21,7 @@ pub mod record;
 mod replay;
 mod store;
 mod verify;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -31,13 +32,14 @@ use hide::{Hider, key_path};
 use store::Slot;
 
 pub use error::AuditError;
-pub use event::{EVENTS, Event, timeline};
+pub use event::{EVENTS, Event};
 pub use keeper::{Keeper, KeeperOptions, Tap};
 pub use note::{Arrival, Notes, message_id, millis, note, said};
 pub use reader::{Filter, Found};
 pub use replay::{Key, Mails, PageError, shown};
 pub use store::Head;
 pub use verify::{Flaw, Verified};
+pub use words::timeline;
 
 /// Reads a trail; clones share it. All calls block.
 #[derive(Clone)]

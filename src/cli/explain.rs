@@ -17,6 +17,9 @@ use crate::routing::{Explanation, Facts, Table};
 
 /// Explain the route of a mail: who takes it, through which chain, and why no earlier route does
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "waypost explain [OPTIONS] --from <ADDRESS> --to <ADDRESS>...\n       waypost explain [--json] <MID>"
+)]
 pub struct Args {
     /// A message that the relay has or had: how it was routed, and what it waits for
     #[arg(value_name = "MID", conflicts_with_all = ["from", "to", "user", "client", "listener", "header", "size"])]
@@ -93,6 +96,9 @@ fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
     if let Some(name) = args.listener.as_deref().filter(|name| !known(name)) {
         anyhow::bail!("--listener {name}: there is none of that name");
     }
+    if let Some(name) = args.user.as_deref().filter(|name| !may_be_user(name, config)) {
+        eprintln!("waypost: --user {name}: the configuration has no such user, and asks nobody else for users");
+    }
     let first = config.server.listeners.first().map_or("", |listener| listener.name.as_str());
     let table = Table::of(config);
     args.to
@@ -110,4 +116,11 @@ fn explain(args: &Args, config: &Config) -> anyhow::Result<Vec<Explanation>> {
             }))
         })
         .collect()
+}
+
+/// Whoever signs in by a directory or a certificate is known there alone.
+fn may_be_user(name: &str, config: &Config) -> bool {
+    let server = &config.server;
+    let elsewhere = server.directory.is_some() || server.listeners.iter().any(|listener| listener.client_ca.is_some());
+    elsewhere || server.users.iter().any(|user| user.name == name)
 }

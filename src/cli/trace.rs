@@ -1,6 +1,7 @@
 //! `waypost trace`: what became of messages, from the audit trail.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,8 +44,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = EVENTS)]
     event: Option<String>,
     /// Messages that an address or id may name, the newest of them
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value = "100")]
+    limit: NonZeroUsize,
     /// Read all of the trail, and tell what was altered or is missing
     #[arg(long, conflicts_with_all = ["since", "until", "route", "provider", "event"])]
     verify: bool,
@@ -80,7 +81,7 @@ pub fn run(args: &Args, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     } else {
         let filter = filter(args, Clock::system().wall()).or_usage()?;
         match &args.wanted {
-            Some(wanted) => print_found(source.find(wanted, args.limit)?, wanted, &filter, args.json)?,
+            Some(wanted) => print_found(source.find(wanted, args.limit.get())?, wanted, &filter, args.json)?,
             None => print_each(&source, &filter, args.json)?,
         }
     };

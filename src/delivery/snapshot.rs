@@ -165,13 +165,14 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn route(&self, route: &Route, now: Timestamp) -> RouteSnapshot {
-        let mut goes_to = Vec::new();
+        let (mut goes_to, mut probes) = (Vec::new(), Vec::new());
         let mut waits_until: Option<Timestamp> = None;
         for tier in chain(route) {
             for (provider, _) in &tier.0 {
                 let patient = Patient { provider: provider.clone(), destination: None };
                 match self.standing_for(&patient, now) {
-                    Standing::Ready | Standing::Probe => goes_to.push(provider.clone()),
+                    Standing::Ready => goes_to.push(provider.clone()),
+                    Standing::Probe => probes.push(provider.clone()),
                     Standing::Out { until } | Standing::Throttled { until } => {
                         let until = self.orders.of(provider, now).map_or(until, |order| order.until);
                         waits_until = Some(waits_until.map_or(until, |first| first.min(until)));
@@ -181,6 +182,10 @@ impl<Q: Backlog> Scheduler<Q> {
             if !goes_to.is_empty() {
                 break;
             }
+        }
+        // A probe is one message; where another provider is well, all others go to that.
+        if goes_to.is_empty() {
+            goes_to = probes;
         }
         let rate = Gate::RouteRate(route.name.clone());
         let slots = route.concurrency.is_some_and(|most| self.board.in_use(&Gate::Route(route.name.clone())) >= most);

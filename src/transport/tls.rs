@@ -8,7 +8,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -68,8 +68,30 @@ impl Tls {
             Err(_) if check == Check::Unchecked => ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into()),
             Err(_) => return Err(format!("'{name}' is no name that a certificate could have")),
         };
-        TlsConnector::from(config).connect(name, stream).await.map_err(|error| error.to_string())
+        TlsConnector::from(config).connect(name, stream).await.map_err(|error| words(&error))
     }
+}
+
+/// Why there is no TLS, for people: rustls prints some of its errors as the names that they have in its code.
+fn words(error: &std::io::Error) -> String {
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let word = match of_tls {
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            CertificateError::UnknownIssuer => {
+                "its certificate comes from an issuer that is not trusted here: `ca` may name a file with that issuer's certificate"
+            }
+            CertificateError::BadSignature => "its certificate has a wrong signature",
+            CertificateError::Revoked => "its certificate is revoked",
+            // Of the verifier's library, which this one hides.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                "its certificate is one of an issuer (CA:TRUE), which no server may show"
+            }
+            _ => return error.to_string(),
+        },
+        Some(rustls::Error::InvalidMessage(_)) => "what it answers is no TLS",
+        _ => return error.to_string(),
+    };
+    word.to_owned()
 }
 
 /// TLS with whomever it may be, for a look at one's own listeners.

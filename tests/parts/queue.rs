@@ -65,6 +65,18 @@ fn everything_is_done(relay: &Relay) {
     let dry = json(relay, &["delete", "--recipient", "two.example", "--dry-run"]);
     assert_eq!((number(&dry, "messages"), number(&dry, "recipients"), &dry["dry_run"]), (12, 12, &Value::Bool(true)));
 
+    // A name that nobody has finds nothing, and says why.
+    for args in [&["count", "--route", "nosuch"][..], &["delete", "--dry-run", "--route", "nosuch"]] {
+        let out = queue(relay, args);
+        assert!(out.status.success(), "{out:?}");
+        let told = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(told.contains("no route 'nosuch'; it has review, mine, all"), "{told}");
+    }
+    let out = queue(relay, &["list", "--provider", "dread"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no provider 'dread'"), "{out:?}");
+    let out = queue(relay, &["count", "--route", "mine"]);
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "", "it is there, and has nothing");
+
     let held = json(relay, &["hold", "--route", "all", "--yes", "--reason", "the provider is sold"]);
     assert_eq!((number(&held, "messages"), number(&held, "recipients")), (8, 16), "{held}");
     assert_eq!(number(&json(relay, &["count", "--saying", "provider is SOLD"]), "messages"), 8);

@@ -311,3 +311,28 @@ fn a_message_is_explained_while_it_waits_and_when_it_is_gone() {
     assert!(!known && text.contains("neither the queue nor the audit trail knows"), "{text}");
     relay.stop(Duration::from_secs(20));
 }
+
+/// What cannot be meant is told instead of answered as though nothing were there.
+#[test]
+fn a_question_that_cannot_be_meant_is_told() {
+    let mut relay = Setup::new()
+        .route("name: all, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .server("users: [{name: app, password: \"$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$QtXWYkJ1AuL9MoPi2YpR0g2Vcm6tiKFFrqwBaa2tIT0\"}]")
+        .start();
+    let told = |args: &[&str]| {
+        let out = waypost(relay.path(), args);
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    let mail = ["explain", "--from", "a@b.example", "--to", "c@d.example"];
+    let nobody = told(&[&mail[..], &["--user", "nobody"]].concat());
+    assert_eq!(nobody.0, Some(0), "{nobody:?}");
+    assert!(nobody.1.contains("--user nobody: the configuration has no such user"), "{nobody:?}");
+    let known = told(&[&mail[..], &["--user", "app"]].concat());
+    assert!(known.0 == Some(0) && !known.1.contains("--user"), "{known:?}");
+    let usage = told(&["explain"]);
+    assert!(usage.0 == Some(2) && usage.1.contains("waypost explain [--json] <MID>"), "{usage:?}");
+    let none = told(&["trace", "c@d.example", "--limit", "0"]);
+    assert!(none.0 == Some(2) && none.1.contains("--limit"), "{none:?}");
+    relay.stop(Duration::from_secs(20));
+}

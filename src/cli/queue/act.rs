@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::ask::Ask;
-use super::{Which, text};
+use super::{Which, hint, text};
 use crate::delivery::operate::{Act, ActAnswer, ActRequest, Count};
 
 #[derive(Debug, clap::Args)]
@@ -61,6 +61,7 @@ pub fn run(act: Act, args: &Args, directory: Option<&Path>) -> anyhow::Result<Ex
     let by_filter = args.mids.is_empty();
     let count = if by_filter || args.dry_run { Some(ask.count_of(&request)?) } else { None };
     if let Some(count) = &count {
+        hint::of_none(count, &request.filter, directory);
         if args.dry_run {
             match args.json {
                 true => {

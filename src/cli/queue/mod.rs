@@ -5,6 +5,7 @@ mod act;
 mod ask;
 mod beside;
 mod files;
+mod hint;
 mod snapshot;
 mod text;
 
@@ -209,6 +210,9 @@ fn list(args: &List, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
         writeln!(out, "nothing")?;
     }
     out.flush()?;
+    if lines == 0 {
+        hint::of_names(&filter, directory);
+    }
     if let Some(after) = after {
         eprintln!("there may be more: --after {after}");
     }
@@ -218,12 +222,14 @@ fn list(args: &List, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
 
 fn count(args: &Count, directory: Option<&Path>) -> anyhow::Result<ExitCode> {
     let ask = Ask::find(directory, false)?;
-    let count = ask.count(&args.which.filter())?;
+    let filter = args.which.filter();
+    let count = ask.count(&filter)?;
     if args.json {
         say!("{:#}", serde_json::to_value(count)?);
     } else {
         say!("{}", text::count(&count));
     }
+    hint::of_none(&count, &filter, directory);
     ask.end();
     Ok(ExitCode::SUCCESS)
 }

@@ -130,6 +130,12 @@ async fn an_outage_is_told_whole() {
     assert_eq!(told.routes[0].goes_to, [provider("ses")]);
     assert_eq!(told.routes[1].goes_to, []);
     assert_eq!(told.routes[1].waits_until, out.until);
+    // A probe is due, and no message is there to be it.
+    world.run_for(600).await;
+    let told = world.control().snapshot().await.unwrap();
+    assert!(told.providers[0].until.unwrap() < moment(660), "{:?}", told.providers[0]);
+    assert_eq!(told.routes[0].goes_to, [provider("ses")]);
+    assert_eq!(told.routes[1].goes_to, [provider("sendgrid")]);
     world.stop().await;
     assert!(world.control().snapshot().await.is_err(), "who asks one that has stopped is told so");
 }

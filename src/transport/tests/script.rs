@@ -38,7 +38,12 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn of(names: &[&str]) -> Self {
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names).unwrap();
+        Self::with(&rcgen::CertificateParams::new(names).unwrap())
+    }
+
+    pub(super) fn with(params: &rcgen::CertificateParams) -> Self {
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let cert = params.self_signed(&signing_key).unwrap();
         let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der()).into();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)

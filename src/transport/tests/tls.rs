@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 
 use tempfile::NamedTempFile;
+use tokio::net::TcpStream;
 
 use super::script::{Identity, Server};
 use super::*;
 use crate::config::{Credentials, Secret, SmtpSettings, SmtpTls, TlsFloor};
+use crate::transport::tls::{Check, Tls};
 use crate::transport::{SmtpTransport, TransportError};
 
 const MESSAGE: &[&str] = &[">MAIL", ">RCPT", ">DATA", "250 ok", "250 ok", "354 go", "!content", "250 ok"];
@@ -77,6 +79,31 @@ fn a_bad_certificate_stops_where_it_counts() {
         assert_eq!(check(name, trusted, SmtpTls::Opportunistic, floor, &[script]), "unavailable Tls");
         assert_eq!(check(name, trusted, SmtpTls::Implicit, None, &[&[&["!tls"]]]), "unavailable Tls");
     }
+}
+
+#[test]
+fn what_is_wrong_is_told_in_words() {
+    run(async {
+        let told = async |identity: &Identity, trusted: bool, script: &[&'static str]| {
+            let server = Server::start_tls(identity, &[script]).await;
+            let ca = ca_file(identity);
+            let tls = Tls::new(trusted.then_some(ca.path())).unwrap();
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            tls.handshake(stream, "mx.example", Check::Certificate).await.err().unwrap()
+        };
+        let mut issuer = rcgen::CertificateParams::new(vec!["mx.example".to_owned()]).unwrap();
+        issuer.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let (good, other) = (Identity::of(&["mx.example"]), Identity::of(&["other.example"]));
+        for (words, identity, trusted, script) in [
+            ("comes from an issuer that is not trusted here", &good, false, &["!tls"]),
+            ("is one of an issuer (CA:TRUE)", &Identity::with(&issuer), true, &["!tls"]),
+            ("not valid for name \"mx.example\"", &other, true, &["!tls"]),
+            ("what it answers is no TLS", &good, true, &["220 mx"]),
+        ] {
+            let told = told(identity, trusted, script).await;
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    });
 }
 
 #[test]
