@@ -137,7 +137,7 @@ fn attempts(events: &[Event]) -> Vec<Event> {
 
 /// The one cause.
 fn wait(envelope: &Envelope, leg: &Leg, leased: bool, status: &Status) -> Wait {
-    let providers = waiting::providers(status, &leg.lane);
+    let providers = waiting::providers(status, (&leg.lane).into());
     let last: Option<&Diagnosis> = leg.recipients.iter().find_map(|recipient| recipient.last.as_ref());
     let said = last.map_or_else(String::new, |last| format!("; last said: {last}"));
     let passed: Vec<String> = leg
@@ -158,7 +158,7 @@ fn wait(envelope: &Envelope, leg: &Leg, leased: bool, status: &Status) -> Wait {
             ("retry", format!("it is tried again at {:.0}{passed}{said}", leg.due), Some(leg.due))
         }
         LegState::Waiting => {
-            let (cause, until) = waiting::cause(status, &leg.lane, &providers);
+            let (cause, until) = waiting::cause(status, (&leg.lane).into(), &providers);
             ("turn", format!("{cause}{passed}{said}"), Some(until.unwrap_or(leg.due)))
         }
     };

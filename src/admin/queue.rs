@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::{Asked, Body, ErrorBody, Fault, Operator, Shared};
+use super::{Asked, Body, ErrorBody, Fault, Operator, Shared, waiting};
 use crate::delivery::operate::{
     ActAnswer, ActRequest, By, Count, Deed, Filter, Message, OperateError, Page, USUAL_PART,
 };
@@ -97,7 +97,7 @@ async fn list(
     Asked(filter): Asked<Filter>,
     Asked(part): Asked<Part>,
 ) -> Result<Json<Page>, Fault> {
-    Ok(Json(deps.operator.list(&filter, part.after.as_deref(), part.limit.unwrap_or(USUAL_PART)).await?))
+    Ok(Json(waiting::list(&deps, &filter, part.after.as_deref(), part.limit.unwrap_or(USUAL_PART)).await?))
 }
 
 /// How much the filter finds
@@ -145,7 +145,7 @@ async fn snapshot(State(deps): State<Shared>, Extension(operator): Extension<Ope
     responses((status = 200, body = Message), (status = 404, body = ErrorBody), (status = 401, body = ErrorBody))
 )]
 async fn show(State(deps): State<Shared>, Path(mid): Path<String>) -> Result<Json<Message>, Fault> {
-    Ok(Json(deps.operator.show(&mid).await?))
+    Ok(Json(waiting::message(&deps, &mid).await?))
 }
 
 /// The message as a file that `import` and the pickup folder read: its content, behind the fields of its envelope

@@ -236,7 +236,8 @@ pub(super) async fn of(deps: &Shared) -> Result<Status, Fault> {
         queue: QueueStatus {
             unreadable,
             messages: depth.messages,
-            size: deps.queue.size(),
+            // What has just come and is about to leave counts here alone.
+            size: if depth.messages == 0 { 0 } else { deps.queue.size() },
             waiting: depth.waiting,
             held: depth.held,
             oldest: queued.iter().filter_map(|of| of.oldest).min(),

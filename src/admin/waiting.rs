@@ -1,12 +1,84 @@
 //! What a queued part of a message waits for, of the providers of its route: how each of them stands at this moment, and the one
-//! cause among them.
+//! cause among them. The queue alone does not know: with the relay stopped, mail that is due waits for its turn.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ProviderStatus, RouteStatus, Standing, Status};
+use super::{ProviderStatus, RouteStatus, Shared, Standing, Status};
+use crate::delivery::operate::{Filter, Message, OperateError, Page, State};
 use crate::mail::Timestamp;
 use crate::queue::Lane;
+
+/// A lane, by its names.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub route: &'a str,
+    pub destination: Option<&'a str>,
+    /// The provider that a person moved it to.
+    pub via: Option<&'a str>,
+}
+
+impl<'a> From<&'a Lane> for Place<'a> {
+    fn from(lane: &'a Lane) -> Self {
+        let Lane { route, destination, via, .. } = lane;
+        Self {
+            route: route.as_str(),
+            destination: destination.as_ref().map(|domain| domain.as_str()),
+            via: via.as_ref().map(|provider| provider.as_str()),
+        }
+    }
+}
+
+/// A part of the queue's list; what is due says what it waits for.
+pub async fn list(deps: &Shared, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, OperateError> {
+    let mut page = deps.operator.list(filter, after, most).await?;
+    let Some(status) = status(deps, page.entries.iter().map(|entry| (entry.state, entry.due))).await else {
+        return Ok(page);
+    };
+    for entry in page.entries.iter_mut().filter(|entry| entry.state == State::Waiting && entry.due <= status.now) {
+        let place = Place {
+            route: &entry.route,
+            destination: entry.destination.as_deref(),
+            via: entry.moved_to_provider.as_deref(),
+        };
+        (entry.waits, entry.until) =
+            due(&status, place, entry.in_hand).map_or((None, None), |(cause, until)| (Some(cause), until));
+    }
+    Ok(page)
+}
+
+/// The same for one message.
+pub async fn message(deps: &Shared, mid: &str) -> Result<Message, OperateError> {
+    let mut message = deps.operator.show(mid).await?;
+    let Some(status) = status(deps, message.legs.iter().map(|leg| (leg.state, leg.due))).await else {
+        return Ok(message);
+    };
+    for leg in message.legs.iter_mut().filter(|leg| leg.state == State::Waiting && leg.due <= status.now) {
+        let place =
+            Place { route: &leg.route, destination: leg.destination.as_deref(), via: leg.moved_to_provider.as_deref() };
+        if let Some((cause, until)) = due(&status, place, leg.in_hand) {
+            (leg.waits, leg.until) = (format!("for its turn: {cause}"), until);
+        }
+    }
+    Ok(message)
+}
+
+/// Where something is due. `None` also where delivery has ended: then nobody knows more than the queue.
+async fn status(deps: &Shared, mut waiting: impl Iterator<Item = (State, Timestamp)>) -> Option<Status> {
+    let now = deps.clock.now();
+    if waiting.any(|(state, due)| state == State::Waiting && due <= now) {
+        super::status::of(deps).await.ok()
+    } else {
+        None
+    }
+}
+
+/// `None`: it is in an attempt, as far as can be told.
+fn due(status: &Status, place: Place<'_>, in_hand: bool) -> Option<(String, Option<Timestamp>)> {
+    let providers = providers(status, place);
+    let attempt = in_hand && providers.iter().any(|provider| provider.under_way > 0);
+    (!attempt).then(|| cause(status, place, &providers))
+}
 
 /// A provider of a chain, at this moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -31,10 +103,10 @@ pub struct ProviderNow {
 }
 
 /// Those that a lane's mail may go to, in order.
-pub fn providers(status: &Status, lane: &Lane) -> Vec<ProviderNow> {
-    let chain = match (&lane.via, route(status, lane)) {
+pub fn providers(status: &Status, place: Place<'_>) -> Vec<ProviderNow> {
+    let chain = match (place.via, route(status, place)) {
         // A person moved it to this one.
-        (Some(via), _) => vec![vec![via.to_string()]],
+        (Some(via), _) => vec![vec![via.to_owned()]],
         (None, Some(route)) => route.chain.clone(),
         (None, None) => Vec::new(),
     };
@@ -42,15 +114,15 @@ pub fn providers(status: &Status, lane: &Lane) -> Vec<ProviderNow> {
     for (tier, members) in (1..).zip(&chain) {
         for name in members {
             let found = status.providers.iter().find(|provider| provider.name == *name);
-            all.extend(found.map(|provider| one(provider, tier, lane, status.now)));
+            all.extend(found.map(|provider| one(provider, tier, place, status.now)));
         }
     }
     all
 }
 
 /// Why mail that is due is not in an attempt, and until when that holds where it is known.
-pub fn cause(status: &Status, lane: &Lane, providers: &[ProviderNow]) -> (String, Option<Timestamp>) {
-    let Some(route) = route(status, lane) else {
+pub fn cause(status: &Status, place: Place<'_>, providers: &[ProviderNow]) -> (String, Option<Timestamp>) {
+    let Some(route) = route(status, place) else {
         return ("its route is in the table no more: it is routed anew".to_owned(), None);
     };
     if !route.held_back_by.is_empty() {
@@ -73,11 +145,11 @@ pub fn cause(status: &Status, lane: &Lane, providers: &[ProviderNow]) -> (String
     (format!("its turn: it goes to provider {name}, behind what came before it{limit}"), None)
 }
 
-fn route<'a>(status: &'a Status, lane: &Lane) -> Option<&'a RouteStatus> {
-    status.routes.iter().find(|route| route.name == lane.route.as_str() && route.action != "gone")
+fn route<'a>(status: &'a Status, place: Place<'_>) -> Option<&'a RouteStatus> {
+    status.routes.iter().find(|route| route.name == place.route && route.action != "gone")
 }
 
-fn one(provider: &ProviderStatus, tier: usize, lane: &Lane, now: Timestamp) -> ProviderNow {
+fn one(provider: &ProviderStatus, tier: usize, place: Place<'_>, now: Timestamp) -> ProviderNow {
     let (mut state, mut since, mut until) = (provider.state, provider.since, provider.until);
     let mut why = match (&provider.order, &provider.last_error) {
         (Some(order), _) if order.reason.is_empty() => Some(format!("by {}", order.by)),
@@ -86,8 +158,8 @@ fn one(provider: &ProviderStatus, tier: usize, lane: &Lane, now: Timestamp) -> P
         (None, _) => None,
     };
     // Of one that delivers by destination, what counts is how it stands with this one.
-    let domain = lane.destination.as_ref().map(|domain| domain.as_str());
-    if let Some(of) = provider.destinations.iter().find(|of| state == Standing::Closed && Some(&*of.domain) == domain) {
+    let destination = |of: &&super::DestinationStatus| Some(&*of.domain) == place.destination;
+    if let Some(of) = provider.destinations.iter().filter(|_| state == Standing::Closed).find(destination) {
         (state, since, until) = (of.state, of.since, of.until);
         why.clone_from(&of.last_error);
     }

@@ -232,3 +232,39 @@ fn what_is_to_be_done_is_done_where_nobody_reads_the_answer() {
     let told = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.code() == Some(1) && told.contains("the snapshot cannot be written"), "{out:?}");
 }
+
+/// What is due and goes nowhere says why, and until when: the running relay knows, the queue's files do not.
+#[test]
+fn mail_that_is_due_says_what_it_waits_for() {
+    let mut relay = Setup::new()
+        .queue("retry: [1h]")
+        .route("name: all, deliver: [dead]")
+        .provider(
+            "name: dead, transport: smtp, host: 127.0.0.1, port: 9, tls: none, breaker: {failures: 1, probe_after: 1h}",
+        )
+        .server("pickup: none")
+        .start();
+    let send =
+        || relay.send("app@shop.example", &["b@one.example"], &marked(1, "app@shop.example", "b@one.example", 300));
+    send();
+    until_true("the breaker is open", BOUND, || {
+        waypost(relay.path(), &["status"]).stdout.windows(6).any(|w| w == b"is OUT")
+    });
+    send();
+    let waits = |entry: &Value| {
+        entry["waits"].as_str().unwrap_or_default().contains("no provider of its chain may be tried before")
+    };
+    until_true("the second is due", BOUND, || json(&relay, &["list"]).as_array().unwrap().iter().any(waits));
+    let list = json(&relay, &["list"]);
+    let (tried, due) = (&list[0], &list[1]);
+    assert_eq!((&tried["waits"], &tried["until"]), (&Value::Null, &Value::Null), "it waits for its time alone");
+    assert!(waits(due) && due["until"].as_str() > due["due"].as_str(), "{due}");
+    let text = good_queue(&relay, &["list"]);
+    assert!(text.contains(" all due, no provider of its chain may be tried before 20"), "{text}");
+    let mid = due["mid"].as_str().unwrap().to_owned();
+    let shown = good_queue(&relay, &["show", &mid]);
+    assert!(shown.contains("waits for its turn: no provider of its chain") && !shown.contains("due now"), "{shown}");
+    relay.stop(BOUND);
+    let shown = good_queue(&relay, &["show", &mid]);
+    assert!(shown.contains("it is due, and was not tried yet"), "{shown}");
+}

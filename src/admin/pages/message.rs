@@ -10,7 +10,7 @@ use super::layout::{Place, Trouble, View};
 use super::queue::state_badge;
 use super::show::{Tone, badge, moment_and_span, path, plural, size};
 use super::trail;
-use crate::admin::{Fault, Shared};
+use crate::admin::{Fault, Shared, waiting};
 use crate::delivery::operate::{self, LegShown, Message, OperateError, RecipientShown};
 use crate::mail::Timestamp;
 
@@ -22,7 +22,7 @@ pub fn routes() -> Router<Shared> {
 }
 
 async fn page(State(deps): State<Shared>, Path(mid): Path<String>, view: View) -> Result<Markup, Trouble> {
-    let queued = match deps.operator.show(&mid).await {
+    let queued = match waiting::message(&deps, &mid).await {
         Ok(message) => Ok(message),
         Err(error @ OperateError::NoMessage(_)) => Err(error),
         Err(error) => return Err(error.into()),
@@ -129,7 +129,13 @@ fn part(leg: &LegShown, now: Timestamp) -> Markup {
                     operate::State::Held => {}
                     operate::State::Waiting => {
                         dt { "Due" }
-                        dd { @if leg.due <= now { "now" } @else { (moment_and_span(leg.due, now)) } }
+                        dd {
+                            @match leg.until {
+                                _ if leg.due > now => (moment_and_span(leg.due, now)),
+                                Some(until) if until > now => (moment_and_span(until, now)),
+                                Some(_) | None => "now",
+                            }
+                        }
                     }
                 }
                 @if let Some(expires) = leg.expires { dt { "Given up" } dd { (moment_and_span(expires, now)) } }

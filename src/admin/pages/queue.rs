@@ -9,7 +9,7 @@ use super::acts;
 use super::fields::{Fields, link};
 use super::layout::{Place, Trouble, View};
 use super::show::{Tone, badge, dash, moment, number, path, plural, relative, size};
-use crate::admin::Shared;
+use crate::admin::{Shared, waiting};
 use crate::delivery::operate::{self, Entry, Filter};
 use crate::mail::Timestamp;
 use crate::queue::Depth;
@@ -87,7 +87,7 @@ async fn page(State(deps): State<Shared>, RawQuery(query): RawQuery, view: View)
     let asked = Fields::read(query.unwrap_or_default().as_bytes());
     let filter = filter(&asked)?;
     let after = asked.get("after");
-    let part = deps.operator.list(&filter, after, PART).await?;
+    let part = waiting::list(&deps, &filter, after, PART).await?;
     let (table, now) = (deps.operator.table(), deps.clock.wall());
     let next =
         part.next.as_deref().map(|next| link("/queue", pairs(&filter).into_iter().chain([("after", Some(next))])));
@@ -210,7 +210,9 @@ fn row(entry: &Entry, now: Timestamp) -> Markup {
         to,
         recipients,
         route,
+        destination: _,
         provider,
+        moved_to_provider: _,
         state,
         in_hand,
         due,
@@ -218,7 +220,10 @@ fn row(entry: &Entry, now: Timestamp) -> Markup {
         accepted,
         size: octets,
         reason,
+        waits,
+        until,
     } = entry;
+    let why = [waits, reason].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; last: ");
     let more = recipients.saturating_sub(1);
     html! {
         tr {
@@ -234,16 +239,19 @@ fn row(entry: &Entry, now: Timestamp) -> Markup {
                 @if let Some(provider) = provider { br; span.muted.small { " by " (provider) } }
             }
             td data-name="State" { (state_badge(*state, *in_hand)) }
-            td.nowrap.wordy data-name="Due" title=(due) {
+            td.nowrap.wordy data-name="Due" title=(until.unwrap_or(*due)) {
                 @match state {
                     operate::State::Held => (dash()),
-                    operate::State::Waiting if *due <= now => "now",
+                    operate::State::Waiting if *due <= now => @match until.filter(|until| *until > now) {
+                        Some(until) => (relative(until, now)),
+                        None => "now",
+                    },
                     operate::State::Waiting => (relative(*due, now)),
                 }
             }
             td.num.wordy data-name="Tries" { (attempts) }
             td.num data-name="Size" { (size(*octets)) }
-            td.cut.line.empty[reason.is_none()] data-name="Reason" title=[reason.as_deref()] { (reason.as_deref().unwrap_or("")) }
+            td.cut.line.empty[why.is_empty()] data-name="Reason" title=[Some(&why).filter(|why| !why.is_empty())] { (why) }
         }
     }
 }

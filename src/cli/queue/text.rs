@@ -60,6 +60,9 @@ pub fn line(out: &mut impl Write, entry: &Entry, now: Timestamp) -> io::Result<(
         (State::Waiting, false) => "due".to_owned(),
     };
     write!(out, "{} {:>6} {from} > {to}{more} {}{by} {state}", entry.mid, span(entry.accepted, now), entry.route)?;
+    if let Some(waits) = &entry.waits {
+        write!(out, ", {waits}")?;
+    }
     if let Some(reason) = &entry.reason {
         let cut = reason.floor_char_boundary(SHORT);
         write!(out, ": {}{}", plain(&reason[..cut]), if cut < reason.len() { "..." } else { "" })?;
@@ -102,13 +105,9 @@ fn leg_shown(out: &mut impl Write, leg: &LegShown, now: Timestamp) -> io::Result
     let to = leg.destination.as_ref().map(|domain| format!(" to {domain}")).unwrap_or_default();
     writeln!(out, "\nroute {}{to}: waits {}", leg.route, plain(&leg.waits))?;
     if leg.state == State::Waiting {
-        let when = if leg.due > now { format!("in {}", span(now, leg.due)) } else { "now".to_owned() };
-        writeln!(
-            out,
-            "  due {when} ({}), {} so far",
-            leg.due.strftime("%F %T UTC"),
-            plural(leg.attempts.into(), "round")
-        )?;
+        let due = leg.until.filter(|_| leg.due <= now).unwrap_or(leg.due);
+        let when = if due > now { format!("in {}", span(now, due)) } else { "now".to_owned() };
+        writeln!(out, "  due {when} ({}), {} so far", due.strftime("%F %T UTC"), plural(leg.attempts.into(), "round"))?;
     }
     if let Some(expires) = leg.expires {
         writeln!(out, "  given up {} (in {})", expires.strftime("%F %T UTC"), span(now, expires))?;

@@ -70,7 +70,11 @@ pub struct Entry {
     /// How many were asked for.
     pub recipients: u64,
     pub route: String,
+    /// The domain, where its route delivers to each by itself.
+    pub destination: Option<String>,
+    /// The one that it was moved to, else the one that tried it last.
     pub provider: Option<String>,
+    pub moved_to_provider: Option<String>,
     pub state: State,
     /// An attempt is under way, or about to be.
     pub in_hand: bool,
@@ -82,6 +86,11 @@ pub struct Entry {
     pub size: u64,
     /// Why it is held, or what was said last.
     pub reason: Option<String>,
+    /// What it waits for although it is due, in words; of the running relay alone.
+    pub waits: Option<String>,
+    /// Until when, where that is known.
+    #[schema(value_type = Option<String>)]
+    pub until: Option<Timestamp>,
 }
 
 /// How much there is.
@@ -129,6 +138,9 @@ pub struct LegShown {
     /// What it waits for, in words.
     pub waits: String,
     pub due: Timestamp,
+    /// Of what is due: until when it waits, where that is known.
+    #[schema(value_type = Option<String>)]
+    pub until: Option<Timestamp>,
     /// When it is given up; held mail is not.
     pub expires: Option<Timestamp>,
     pub attempts: u32,

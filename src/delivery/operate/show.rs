@@ -20,7 +20,9 @@ pub(super) fn entry(found: &Found) -> Entry {
         to: named.map(|recipient| recipient.address.to_string()).collect(),
         recipients: chosen.len() as u64,
         route: leg.lane.route.to_string(),
+        destination: leg.lane.destination.as_ref().map(|domain| domain.as_str().to_owned()),
         provider: provider(leg),
+        moved_to_provider: leg.lane.via.as_ref().map(ToString::to_string),
         state: state(leg),
         in_hand: *in_hand,
         due: leg.due,
@@ -28,10 +30,11 @@ pub(super) fn entry(found: &Found) -> Entry {
         accepted: envelope.accepted_at,
         size: envelope.size,
         reason: reason(leg, chosen),
+        waits: None,
+        until: None,
     }
 }
 
-/// The one that it was moved to, else the one that tried it last.
 fn provider(leg: &Leg) -> Option<String> {
     leg.lane.via.as_ref().or(leg.tried.as_ref().map(|tried| &tried.provider)).map(ToString::to_string)
 }
@@ -106,6 +109,7 @@ fn shown(operator: &Operator, listed: &Listed, number: u32, leg: &Leg, in_hand: 
         in_hand,
         waits: waits(leg, in_hand, now),
         due: leg.due,
+        until: None,
         expires: matches!(leg.state, LegState::Waiting).then_some(expires),
         attempts: leg.attempts,
         last_provider: leg.tried.as_ref().map(|tried| tried.provider.to_string()),
