@@ -54,7 +54,7 @@ pub struct QueueStatus {
     pub waiting: u64,
     /// Parts of messages that a person must release.
     pub held: u64,
-    /// When the oldest that waits was accepted, less than ten seconds too early.
+    /// When the oldest that waits was accepted; where hundreds came with it, up to ten seconds too early.
     pub oldest: Option<Timestamp>,
 }
 
@@ -74,7 +74,7 @@ pub struct RouteStatus {
     /// Parts of messages that wait, and that are held.
     pub waiting: u64,
     pub held: u64,
-    /// When the oldest that waits was accepted, less than ten seconds too early.
+    /// When the oldest that waits was accepted; where hundreds came with it, up to ten seconds too early.
     pub oldest: Option<Timestamp>,
     /// Recipients since the start: taken in, delivered, put off by an attempt, bounced.
     pub accepted: u64,

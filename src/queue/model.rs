@@ -205,7 +205,7 @@ pub struct RouteDepth {
     pub route: RouteName,
     pub waiting: u64,
     pub held: u64,
-    /// When the oldest of those that wait was accepted, less than ten seconds too early.
+    /// When the oldest of those that wait was accepted; where hundreds came with it, up to ten seconds too early.
     pub oldest: Option<Timestamp>,
 }
 

@@ -306,7 +306,11 @@ pub(super) fn kept(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>
 }
 
 pub(super) fn routes(store: &Store) -> Result<Vec<RouteDepth>, Fault> {
-    store.read(|txn| tally::read(&txn.open_table(TALLY)?))
+    store.read(|txn| {
+        let mut routes = tally::read(&txn.open_table(TALLY)?)?;
+        tally::sharpen(&mut routes, &txn.open_table(LEGS)?)?;
+        Ok(routes)
+    })
 }
 
 struct Records {

@@ -21,7 +21,7 @@ async fn the_oldest_of_a_route_is_known_whatever_became_of_its_due_time() {
         route: RouteName::new(name),
         waiting,
         held,
-        oldest: Some(Timestamp::from_second(t(oldest).as_second().div_euclid(10) * 10).unwrap()),
+        oldest: Some(t(oldest)),
     };
     assert_eq!(queue.routes().await.unwrap(), [route("mx", 3, 0, 3), route("ses", 1, 1, 95)]);
     for name in ["mx/a.example", "mx/b.example"] {
@@ -43,6 +43,30 @@ async fn the_oldest_of_a_route_is_known_whatever_became_of_its_due_time() {
     queue.close().await;
     let database = redb::Database::open(&path).unwrap();
     assert!(database.begin_read().unwrap().open_table(tally::TALLY).is_ok());
+}
+
+/// Among many of another route it is known to the tally's span: nobody looks through them all.
+#[tokio::test]
+async fn the_oldest_among_many_is_known_roughly() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = Queue::open(options(folder.path().join("queue.redb"))).unwrap();
+    let oldest =
+        async || -> Vec<_> { queue.routes().await.unwrap().into_iter().map(|of| of.oldest.unwrap()).collect() };
+    let accept = async |n: u128, at: Timestamp, name: &str| {
+        let new = message(n, 10, vec![leg(name, 0, &[0])]);
+        queue.accept(NewMessage { mid: Mid::new(at, n), ..new }).await.unwrap();
+    };
+    let span = Timestamp::from_second(t(0).as_second().div_euclid(10) * 10).unwrap();
+    let at = |ms: i64| span + jiff::SignedDuration::from_millis(ms);
+    for n in 0..400 {
+        accept(n, at(1000), "busy").await;
+    }
+    accept(1000, at(2000), "seldom").await;
+    assert_eq!(oldest().await, [at(1000), at(2000)]);
+    for n in 400..600 {
+        accept(n, at(1000), "busy").await;
+    }
+    assert_eq!(oldest().await, [at(1000), at(0)]);
 }
 
 #[tokio::test]
