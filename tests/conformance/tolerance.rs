@@ -72,6 +72,7 @@ const TAKEN: &[Row] = &[
     ),
     row("AUTH LOGIN with an initial response", b"AUTH LOGIN dQ==\r\nc2VjcmV0\r\n", "334, 235 2.7.0", "user u"),
     row("base64 without its padding", b"AUTH PLAIN dQB1AHNlY3JldA\r\n", "235 2.7.0", "user u"),
+    row("SCRAM on behalf of an empty name", b"AUTH SCRAM-SHA-256 bixhPSxuPXUscj1hYmM=\r\n", "334", ""),
     row("AUTH behind HELO", b"HELO me\r\nAUTH PLAIN AHUAc2VjcmV0\r\n", "250, 235 2.7.0", "user u, me"),
     row(
         "arguments of NOOP, HELP and QUIT",

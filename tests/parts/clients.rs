@@ -1,8 +1,9 @@
 //! What clients do beside handing in a message (that is `every_client`): what they build, what they are refused, and what a
 //! hand-written one may say.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use argon2::password_hash::{PasswordHasher as _, SaltString};
 use mail_parser::{MessageParser, MimeHeaders as _};
@@ -105,6 +106,48 @@ fn msmtp_with_each_mechanism() {
         let messages = relay.maildir("out").wait_for(n + 1);
         assert!(messages.iter().all(|message| lossy(message).contains("with ESMTPSA\r\n")));
     }
+}
+
+/// GNU SASL signs in by each mechanism, and with the channel bound (RFC 9266): who stands in the middle cannot. It knows the
+/// server by SCRAM too. What it hands in then is one command, for it is no client of mail.
+#[test]
+#[ignore = "needs gsasl"]
+fn gsasl_binds_the_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = Certificate::write(folder.path(), &["localhost"]);
+    let verifier = waypost_with_input(&["hash-password", "--scram"], "correct horse\n");
+    let relay = Setup::new()
+        .listener("tls: starttls, authentication: required, allow: []")
+        .server(&format!("tls: {}\nlogins: {{delay: 0s}}", certificate.as_tls()))
+        .server(&format!("users:\n  - {{name: {USER}, password: \"{}\"}}", verifier.trim()))
+        .route("name: all, deliver: [out]")
+        .provider("name: out, transport: maildir, path: out")
+        .start();
+    let gsasl = |mechanism: &str, for_whom: Option<&str>, password: &str| {
+        let mut gsasl = Command::new(tool("gsasl"));
+        gsasl.args(["--smtp", "--starttls", "--connect", &format!("localhost:{}", relay.address.port())]);
+        gsasl.arg("--x509-ca-file").arg(&certificate.certificate);
+        gsasl.args(["--mechanism", mechanism, "--authentication-id", USER, "--password", password]);
+        gsasl.args(for_whom.map(|name| ["--authorization-id", name]).into_iter().flatten());
+        // It would bind the channel, and may not with this one.
+        gsasl.args((mechanism == "SCRAM-SHA-256").then_some("--no-cb"));
+        let mut child = gsasl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Refused, it may have gone before it reads.
+        let _ = child.stdin.take().unwrap().write_all(b"MAIL FROM:<app@sender.example>\r\n");
+        let out = child.wait_with_output().unwrap();
+        lossy(&out.stdout) + &lossy(&out.stderr)
+    };
+    for mechanism in ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"] {
+        for for_whom in [Some(""), Some(USER)].into_iter().take(if mechanism == "LOGIN" { 1 } else { 2 }) {
+            let said = gsasl(mechanism, for_whom, PASSWORD);
+            assert!(said.contains("235 2.7.0") && said.contains("server trusted"), "{mechanism} {for_whom:?}: {said}");
+            assert!(said.contains("250 2.1.0"), "{mechanism}: {said}");
+        }
+        let said = gsasl(mechanism, Some(""), "wrong horse");
+        assert!(said.contains("535 5.7.8") && !said.contains("250 2.1.0"), "{mechanism}: {said}");
+    }
+    let said = gsasl("SCRAM-SHA-256-PLUS", Some("somebody-else"), PASSWORD);
+    assert!(said.contains("535 5.7.8"), "{said}");
 }
 
 #[test]

@@ -96,7 +96,8 @@ impl Session {
         if nonce.is_empty() || !nonce.bytes().all(|b| b.is_ascii_graphic()) || user.contains(char::is_control) {
             return Err(Fault::Malformed);
         }
-        if !acts_for.is_empty() {
+        // GNU SASL says an empty name (against RFC 5802, 7) where it is told to act for nobody else.
+        if !["", "a="].contains(&acts_for) {
             let acts_for = acts_for.strip_prefix("a=").and_then(name).ok_or(Fault::Malformed)?;
             if acts_for != user {
                 return Err(Fault::Refused);

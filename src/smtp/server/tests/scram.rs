@@ -101,6 +101,7 @@ fn who_knows_the_password_gets_in() {
     for (exporter, mechanism, gs2, user, password, channel, codes) in [
         (None, "SCRAM-SHA-256", "n,,", "u", "pencil", &b""[..], GOOD),
         (None, "SCRAM-SHA-256", "n,a=u,", "u", "pencil", b"", GOOD),
+        (None, "SCRAM-SHA-256", "n,a=,", "u", "pencil", b"", GOOD),
         (None, "SCRAM-SHA-256", "n,a=v,", "u", "pencil", b"", NO),
         (None, "SCRAM-SHA-256", "n,,", "u", "pen", b"", BAD),
         (None, "SCRAM-SHA-256", "n,,", "u=2Cv=3Dw", "pencil", b"", GOOD),
