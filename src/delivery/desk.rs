@@ -271,20 +271,28 @@ impl<Q: Backlog> Desk<Q> {
         let header_size = (report.envelope.header_size as usize).min(report.content.len());
         let header = HeaderSection::new(report.content.slice(..header_size));
         // Routed as all mail is, so that an operator decides where reports go.
+        let held = |lane: Lane, reason: String| {
+            warn!(%mid, about = %draft.mid, to = %address, reason, "a delivery status notification is held");
+            self.meter.add_held(1);
+            fresh_leg(lane, LegState::Held { reason }, now)
+        };
         let leg = match rules.table.route(&facts(&report.envelope, address, Some(&header))) {
             Decision::Route(route) => {
-                let state = match &route.action {
-                    Action::Deliver(_) => Some(LegState::Waiting),
-                    Action::Hold { reason } => Some(LegState::Held { reason: reason.clone() }),
-                    Action::Discard | Action::Reject(_) => None,
-                };
-                state.map(|state| fresh_leg(lane(&rules.table, &route, address), state, now))
+                let lane = lane(&rules.table, &route, address);
+                match &route.action {
+                    Action::Deliver(_) => fresh_leg(lane, LegState::Waiting, now),
+                    Action::Hold { reason } => fresh_leg(lane, LegState::Held { reason: reason.clone() }, now),
+                    Action::Reject(_) => held(lane, format!("route {} refuses this report", route.name)),
+                    Action::Discard => {
+                        info!(about = %draft.mid, to = %address, route = %route.name, "a delivery status notification is discarded");
+                        return None;
+                    }
+                }
             }
-            Decision::NoRoute | Decision::Undecided => None,
-        };
-        let Some(leg) = leg else {
-            error!(about = %draft.mid, to = %address, "a delivery status notification is dropped: no route delivers it");
-            return None;
+            // It stays where the mail was that it tells of: a person finds it a way, or a route does when it is released.
+            Decision::NoRoute | Decision::Undecided => {
+                held(draft.lane.clone(), format!("no route takes this report to <{address}>"))
+            }
         };
         info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");
         let legs = vec![leg];

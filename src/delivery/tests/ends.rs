@@ -7,6 +7,7 @@ use super::world::World;
 use crate::config::{Action, Limit, OnUnknown, Per, Rate, Rejection};
 use crate::delivery::fixtures::deliver;
 use crate::mail::{EnhancedStatus, Notify, Recipient, Severity};
+use crate::queue::{Leg, LegState};
 
 const HOUR: u64 = 3600;
 
@@ -246,11 +247,21 @@ async fn queued_mail_follows_the_table_in_force() {
 #[tokio::test(start_paused = true)]
 async fn mail_that_no_route_takes_any_more_bounces() {
     let mut world = one(Script::always(Act::Defer));
-    world.submit(3, "b@example.com").run_for(10).await;
+    for _ in 0..3 {
+        world.submit_one(Some("a@app.example"), &["b@example.com"]);
+    }
+    world.run_for(10).await;
     world.stop().await;
     world.replace_routes(vec![]);
     world.run_for(HOUR).await;
-    assert_eq!((world.bounced(), world.queued()), (3, 0));
+    assert_eq!(world.bounced(), 3);
+    // Nor do its reports find a way: they wait for a person, where the mail was.
+    assert_eq!(world.shelf.reports().len(), 3);
+    let legs: Vec<Leg> = world.shelf.legs().into_iter().map(|(_, leg)| leg).collect();
+    assert!(legs.len() == 3 && legs.iter().all(|leg| leg.lane.route.as_str() == "all"), "{legs:?}");
+    let told =
+        |leg: &Leg| matches!(&leg.state, LegState::Held { reason } if reason.contains("no route takes this report"));
+    assert!(legs.iter().all(told), "{legs:?}");
 }
 
 #[tokio::test(start_paused = true)]
