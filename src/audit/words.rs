@@ -46,7 +46,7 @@ impl fmt::Display for Event {
         }
         word(f, "by route ", &self.route)?;
         word(f, "now by ", &self.to)?;
-        word(f, "provider ", &self.provider)?;
+        word(f, if self.event == "moved" { "on from provider " } else { "provider " }, &self.provider)?;
         word(f, "for ", &self.destination)?;
         word(f, "listener ", &self.listener)?;
         word(f, "client ", &self.client)?;

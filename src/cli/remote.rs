@@ -79,13 +79,13 @@ impl Remote {
     }
 
     fn of(server: &Server, admin: &Admin, token: Secret, patience: Duration) -> anyhow::Result<Self> {
+        let file = Files::beside(&server.queue.path).address;
+        let written =
+            |text: &str| text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", file.display()));
         let address = match admin.address.port() {
-            0 => {
-                let file = Files::beside(&server.queue.path).address;
-                let text = read(&file, "address")?;
-                text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", file.display()))?
-            }
-            _ => admin.address,
+            0 => written(&read(&file, "address")?)?,
+            // The one that runs may have been started before the address was changed.
+            _ => read(&file, "address").and_then(|text| written(&text)).unwrap_or(admin.address),
         };
         let mut client =
             reqwest::Client::builder().no_proxy().timeout(patience).redirect(reqwest::redirect::Policy::none());
@@ -221,7 +221,11 @@ impl Remote {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        anyhow!("no relay answers at {}: {cause}; is it running, with this configuration? (`waypost run`)", self.base)
+        anyhow!(
+            "no relay answers at {}: {cause}; is it running, with this configuration? \
+             (`waypost run`; a changed `admin` holds from the next start on)",
+            self.base
+        )
     }
 }
 
@@ -241,7 +245,7 @@ fn read(path: &Path, what: &str) -> anyhow::Result<String> {
         Ok(_) => bail!("{shown} is empty: the relay writes its admin server's {what} there when it starts"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
             "the relay is not running: there is no {shown}, where it writes its admin server's {what} when it starts; \
-             if it does run, name its configuration with --config"
+             if it does run, name its configuration with --config; a changed `queue.path` holds from the next start on"
         ),
         Err(error) => {
             Err(anyhow!("cannot read the admin server's {what}: {shown}: {error}; run this as the relay's user"))

@@ -57,7 +57,7 @@ impl Space {
         let Some(left) = self.free(&mut known) else { return Ok(()) };
         let least = self.least();
         if *left < least.saturating_add(octets) {
-            return Err(format!("{left} octets are free, {least} are kept back"));
+            return Err(format!("{} MiB are free, {} MiB are kept back", *left >> 20, least >> 20));
         }
         take(left);
         Ok(())

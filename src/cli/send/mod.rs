@@ -114,8 +114,33 @@ impl Envelope<'_> {
     }
 }
 
+const HELP: &str = "\
+Submission as sendmail does it: the message comes on standard input
+
+Usage: waypost send [OPTIONS] [RECIPIENT]...
+
+  -t                   recipients are those of To, Cc and Bcc
+  -i, -oi              a line with a lone dot does not end the message
+  -f, -r ADDRESS       the reverse-path; <> is the null one
+  -F NAME              the name beside it in From
+  -N NEVER|success,failure,delay    what the sender wants to be told of
+  -R full|hdrs         how much of the message a report brings back
+  -V ENVID             what a report names the message by
+  -bs                  speak SMTP on standard input
+  -v                   print the dialogue
+  --server HOST:PORT   another server than the relay of the configuration; nothing is spooled then
+  --pickup DIR         the folder for what cannot be handed over now
+
+What steers sendmail's own daemon, queue and logs is read and means nothing. Exit status: 0 sent or spooled, 64 usage, 65 no
+recipients or bad content, 67 and 68 no such user or host, 69 refused for good, 75 neither sent nor spooled, 77 the relay
+wants a password.";
+
 /// `server` gives the relay's settings; asked only where `--server` is not given.
 pub fn run(args: &Args, server: impl FnOnce() -> anyhow::Result<Server>) -> ExitCode {
+    if args.arguments.first().is_some_and(|first| first == "--help") {
+        say!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     match send(&args.arguments, server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
