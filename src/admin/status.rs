@@ -67,7 +67,10 @@ pub struct RouteStatus {
     pub chain: Vec<Vec<String>>,
     /// Providers that take its mail at this moment; none: it waits.
     pub goes_to: Vec<String>,
-    /// When one of its providers may be tried again, where it waits for them.
+    /// Providers that its mail waits for, where it does.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
+    /// When one of those may be tried again; past: the next message that is due tries it.
     pub waits_until: Option<Timestamp>,
     /// What else holds its mail back at this moment: `rate`, `concurrency`.
     pub held_back_by: Vec<String>,
@@ -96,6 +99,9 @@ pub struct ProviderStatus {
     pub order: Option<OrderStatus>,
     /// What was said last that counted against it, be it well by now.
     pub last_error: Option<ErrorStatus>,
+    /// Attempts that failed since one was answered, where it is `closed` all the same.
+    #[serde(default)]
+    pub failures_in_row: u32,
     /// Attempts under way, as many as may be now, and as many as may be when it is well.
     pub under_way: usize,
     pub allowed: usize,
@@ -109,6 +115,13 @@ pub struct ProviderStatus {
     /// Destinations that are out or throttled, of a provider that delivers by destination: how many, and the first of them.
     pub destinations_out: usize,
     pub destinations: Vec<DestinationStatus>,
+}
+
+impl ProviderStatus {
+    /// Not out yet, and on the way there. One failure alone says little.
+    pub fn is_failing(&self) -> bool {
+        self.state == Standing::Closed && self.failures_in_row > 1
+    }
 }
 
 /// What keeps a provider from being used, the gravest first.
@@ -257,6 +270,7 @@ fn all_routes(deps: &Shared, routes: &[RouteSnapshot], queued: Vec<RouteDepth>) 
             action: route.action.to_owned(),
             chain: route.chain.iter().map(|tier| names(tier)).collect(),
             goes_to: names(&route.goes_to),
+            waits_for: names(&route.waits_for),
             waits_until: route.waits_until,
             held_back_by: route.held_back_by.iter().map(|&what| what.to_owned()).collect(),
             ..without_traffic(route.name.as_str())
@@ -288,6 +302,7 @@ fn without_traffic(name: &str) -> RouteStatus {
         action: "gone".to_owned(),
         chain: Vec::new(),
         goes_to: Vec::new(),
+        waits_for: Vec::new(),
         waits_until: None,
         held_back_by: Vec::new(),
         waiting: 0,
@@ -315,6 +330,7 @@ fn provider(of: ProviderSnapshot) -> ProviderStatus {
             text: error.text,
             destination: error.destination.map(|domain| domain.to_string()),
         }),
+        failures_in_row: of.failures_in_row,
         under_way: of.under_way,
         allowed: of.allowed,
         concurrency: of.concurrency,

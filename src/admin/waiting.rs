@@ -129,10 +129,28 @@ pub fn cause(status: &Status, place: Place<'_>, providers: &[ProviderNow]) -> (S
         let by = route.held_back_by.join(" and ");
         return (format!("its route has reached its {by}: it goes when there is room"), None);
     }
-    let Some(next) = providers.iter().find(|provider| provider.usable) else {
-        let until = providers.iter().filter_map(|provider| provider.until).min();
-        let until_text = until.map(|until| format!(" before {until:.0}")).unwrap_or_default();
-        return (format!("no provider of its chain may be tried{until_text}"), until);
+    // Where a person moved it to, else where the route's mail goes: one that asked for a pause may be waited for although the
+    // next of the chain is well.
+    let goes = |provider: &&ProviderNow| match place.via {
+        Some(_) => provider.usable,
+        None => route.goes_to.contains(&provider.name),
+    };
+    let Some(next) = providers.iter().find(goes) else {
+        let (of, until) = match place.via {
+            Some(_) => (
+                providers.iter().map(|of| of.name.as_str()).collect(),
+                providers.iter().filter_map(|of| of.until).min(),
+            ),
+            None => (route.waits_for.iter().map(String::as_str).collect::<Vec<_>>(), route.waits_until),
+        };
+        let of = of.join(", ");
+        return match until {
+            Some(until) if until <= status.now => {
+                (format!("its turn: it is due, and the next message tries {of}"), None)
+            }
+            Some(until) => (format!("it waits for {of}, not to be tried before {until:.0}"), Some(until)),
+            None => (format!("it waits for {of}"), None),
+        };
     };
     let ProviderNow { name, under_way, allowed, limit, .. } = next;
     if under_way >= allowed {

@@ -62,6 +62,10 @@ pub(super) fn text(status: &Status) -> String {
         line(&mut page, 0, &format!("NEW MAIL IS NOT TAKEN: {reason}"));
     }
 
+    if let Some((why, at)) = status.last_reload.as_ref().and_then(|reload| Some((reload.refusal()?, reload.at))) {
+        line(&mut page, 0, &format!("THE CONFIGURATION WAS CHANGED AND IS NOT IN FORCE, at {}: {why}", clock(now, at)));
+    }
+
     let troubled: Vec<&ProviderStatus> = status.providers.iter().filter(|provider| is_troubled(provider)).collect();
     if troubled.is_empty() {
         page.push_str("\nAll providers are well.\n");
@@ -107,7 +111,7 @@ fn cut(name: &str, width: usize) -> String {
 }
 
 fn is_troubled(provider: &ProviderStatus) -> bool {
-    provider.state != Standing::Closed || provider.destinations_out > 0
+    provider.state != Standing::Closed || provider.destinations_out > 0 || provider.is_failing()
 }
 
 /// What is out, since when, why, until when, and where its mail goes.
@@ -123,23 +127,31 @@ fn trouble(page: &mut String, status: &Status, provider: &ProviderStatus) {
         Standing::HalfOpen => format!("{name} is OUT{since}, being probed now"),
         Standing::QuotaSpent => format!("{name} has SPENT ITS QUOTA"),
         Standing::Throttled => format!("{name} is THROTTLED{since}"),
-        Standing::Closed => format!("{name}: {} destination(s) in trouble", provider.destinations_out),
+        Standing::Closed if provider.is_failing() => {
+            format!("{name} is FAILING: its last {} attempts found it out", provider.failures_in_row)
+        }
+        Standing::Closed if provider.destinations_out == 1 => {
+            format!("{name}: 1 destination is in trouble, its mail waits")
+        }
+        Standing::Closed => {
+            format!("{name}: {} destinations are in trouble, their mail waits", provider.destinations_out)
+        }
     };
     line(page, 0, &what);
     if let Some(order) = &provider.order {
         let reason = if order.reason.is_empty() { "no reason was given" } else { &order.reason };
         line(page, 2, &format!("by {}: {reason}", order.by));
     }
-    if let (Some(error), true) = (&provider.last_error, provider.state != Standing::Closed) {
+    if let (Some(error), true) = (&provider.last_error, provider.state != Standing::Closed || provider.is_failing()) {
         line(page, 2, &format!("{} at {}: {}", error.outcome, clock(now, error.at), error.text));
     }
     if let Some(until) = provider.until {
         let what = match provider.state {
-            Standing::Open => "next probe",
-            Standing::Paused | Standing::Drill => "ends by itself",
+            Standing::Open => "next probe at",
+            Standing::Paused | Standing::Drill => "ends by itself at",
             Standing::HalfOpen | Standing::QuotaSpent | Standing::Throttled | Standing::Closed => "until",
         };
-        line(page, 2, &format!("{what} at {} ({})", clock(now, until), ahead(now, until)));
+        line(page, 2, &format!("{what} {} ({})", clock(now, until), ahead(now, until)));
     }
     for one in &provider.destinations {
         let since = one.since.map(|since| format!(" since {}", clock(now, since))).unwrap_or_default();
@@ -149,9 +161,6 @@ fn trouble(page: &mut String, status: &Status, provider: &ProviderStatus) {
     if provider.destinations_out > provider.destinations.len() {
         line(page, 2, &format!("and {} more", provider.destinations_out - provider.destinations.len()));
     }
-    if provider.state == Standing::Closed {
-        return;
-    }
     for route in status.routes.iter().filter(|route| route.chain.iter().flatten().any(|of| of == name)) {
         let waits = match route.waiting {
             0 => "nothing waits".to_owned(),
@@ -159,8 +168,14 @@ fn trouble(page: &mut String, status: &Status, provider: &ProviderStatus) {
             many => format!("{many} wait"),
         };
         let goes = if route.goes_to.is_empty() {
-            let until = route.waits_until.map(|until| format!(" until {}", clock(now, until))).unwrap_or_default();
-            format!("its mail WAITS{until}, for there is no other way")
+            let on = route.waits_for.join(", ");
+            match route.waits_until {
+                Some(until) if until <= now => {
+                    format!("its mail WAITS for {on}: the next message that is due tries it")
+                }
+                Some(until) => format!("its mail WAITS for {on} until {}", clock(now, until)),
+                None => "its mail WAITS".to_owned(),
+            }
         } else {
             format!("its mail goes to {}", route.goes_to.join(", "))
         };
@@ -184,7 +199,7 @@ fn provider_row(page: &mut String, width: usize, provider: &ProviderStatus) {
     let row = format!(
         "{} {:<12} {slots:>7} {:>6.1}/s  {took:<11}  {}",
         cut(&provider.name, width),
-        word(provider.state),
+        word(provider),
         provider.rate,
         outcomes.join(", ")
     );
@@ -242,14 +257,15 @@ fn listener_row(page: &mut String, width: usize, listener: &ListenerStatus) {
     line_at(page, &row, 2);
 }
 
-pub(super) fn word(state: Standing) -> &'static str {
-    match state {
+pub(super) fn word(provider: &ProviderStatus) -> &'static str {
+    match provider.state {
         Standing::Paused => "paused",
         Standing::Drill => "drill",
         Standing::Open => "OUT",
         Standing::HalfOpen => "being probed",
         Standing::QuotaSpent => "quota spent",
         Standing::Throttled => "throttled",
+        Standing::Closed if provider.is_failing() => "failing",
         Standing::Closed => "well",
     }
 }
@@ -389,8 +405,8 @@ pub(super) mod tests {
                  "recent": {"span": 300, "attempts": 3600, "outcomes": {"delivered": 3590, "rejected": 8, "deferred": 2}, "p50": 0.05, "p99": 0.3}},
             ]),
             serde_json::json!([
-                {"name": "internal", "chain": [["sendgrid"]], "goes_to": [], "waits_until": at("03:00:12"), "waiting": 11,
-                 "oldest": at("02:40:00"), "accepted": 20, "delivered": 9},
+                {"name": "internal", "chain": [["sendgrid"]], "goes_to": [], "waits_for": ["sendgrid"], "waits_until": at("03:00:12"),
+                 "waiting": 11, "oldest": at("02:40:00"), "accepted": 20, "delivered": 9},
                 {"name": "everything-else", "chain": [["sendgrid"], ["ses-of-the-whole-european-union"]],
                  "goes_to": ["ses-of-the-whole-european-union"], "accepted": 4691, "delivered": 4683, "bounced": 8, "held": 1},
             ]),
@@ -405,8 +421,7 @@ pub(super) mod tests {
           unavailable at 02:59:42Z: 503 4.4.0 {"errors":[{"message":"we are down for
             maintenance until further notice"}]} (api.sendgrid.com)
           next probe at 03:00:12Z (in 12s)
-          route internal: its mail WAITS until 03:00:12Z, for there is no other way; 11
-            wait
+          route internal: its mail WAITS for sendgrid until 03:00:12Z; 11 wait
           route everything-else: its mail goes to ses-of-the-whole-european-union;
             nothing waits
 

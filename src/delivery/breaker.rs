@@ -4,6 +4,7 @@
 //! - It opens when `failures` attempts `within` a span found the provider out: a single lost connection is no outage.
 //!   Successes in between do not forgive: a provider that fails every third attempt is out, too. Only where failures
 //!   are fewer than one attempt in ten it stays closed: else a busy provider would be out for what a quiet one may do.
+//! - And when as many failed one after the other, however long they took: where little mail goes, a span is too short.
 //! - It opens at once where trying again soon is of no use: credentials refused, account suspended, quota spent.
 //! - Open, it admits nothing until `probe_after`; attempts that were under way may end as they like, they neither close
 //!   it nor keep it open longer, since they tell of the past.
@@ -139,12 +140,18 @@ struct Record {
     alive: u64,
     /// The last failures, oldest first: when, and what `alive` was then. At most `failures`.
     failures: VecDeque<(Timestamp, u64)>,
+    /// Failures since the last attempt that was answered.
+    in_row: u32,
 }
 
 impl Record {
     /// True where this failure makes an outage of it.
     fn fails(&mut self, settings: &BreakerSettings, now: Timestamp) -> bool {
         let most = settings.failures.max(1) as usize;
+        self.in_row = self.in_row.saturating_add(1);
+        if self.in_row as usize >= most {
+            return true;
+        }
         let since = before(now, settings.within);
         self.failures.push_back((now, self.alive));
         while self.failures.len() > most || self.failures.front().is_some_and(|(at, _)| *at < since) {
@@ -198,6 +205,14 @@ impl Breaker {
         }
     }
 
+    /// Attempts that failed since one was answered; 0 where it is not closed.
+    pub fn failures_in_row(&self) -> u32 {
+        match &self.state {
+            State::Closed(record) => record.in_row,
+            State::Open { .. } | State::Probing { .. } => 0,
+        }
+    }
+
     /// Somebody knows better: the next attempt probes.
     pub fn probe_at_once(&mut self, now: Timestamp) {
         if let State::Open { until, .. } = &mut self.state {
@@ -213,6 +228,7 @@ impl Breaker {
                 Sign::OutForSure(span) => Some(self.open(span, now)),
                 Sign::Alive => {
                     record.alive += 1;
+                    record.in_row = 0;
                     None
                 }
                 Sign::Silent => None,
@@ -239,7 +255,7 @@ impl Breaker {
         }
     }
 
-    /// Closed, and with no failure in memory at `now`: not told apart from a new one.
+    /// Closed, and with no failure of the last span in memory at `now`: but for a row of them, not told apart from a new one.
     pub fn is_untroubled(&self, now: Timestamp) -> bool {
         match &self.state {
             State::Closed(record) => {
@@ -306,6 +322,21 @@ mod tests {
             }
             assert_eq!(opened, opens, "{failures:?}");
         }
+    }
+
+    #[test]
+    fn as_many_in_a_row_open_it_however_long_they_took() {
+        let mut breaker = Breaker::new(SETTINGS);
+        assert_eq!(breaker.record(Sign::Out, false, at(0)), None);
+        assert_eq!(breaker.record(Sign::Out, false, at(600)), None);
+        breaker.record(Sign::Alive, false, at(700));
+        assert_eq!((breaker.failures_in_row(), breaker.record(Sign::Out, false, at(1200))), (0, None));
+        assert_eq!(breaker.record(Sign::Out, false, at(4800)), None);
+        assert_eq!(breaker.failures_in_row(), 2);
+        // What tells nothing neither ends a row nor adds to it.
+        breaker.record(Sign::Silent, false, at(4900));
+        let until = at(8415);
+        assert_eq!(breaker.record(Sign::Out, false, at(8400)), Some(Change::Opened { until }));
     }
 
     #[test]

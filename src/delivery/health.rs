@@ -57,6 +57,8 @@ struct Entry {
 pub struct Chart {
     pub destination: Option<Domain>,
     pub breaker: Shown,
+    /// Attempts that failed since one was answered, of a breaker that is closed.
+    pub failures_in_row: u32,
     /// It asked for a pause up to then.
     pub paused_until: Option<Timestamp>,
     /// What was said last that counted against it, and when.
@@ -196,6 +198,7 @@ impl Health {
         of_it.map(move |(patient, entry)| Chart {
             destination: patient.destination.clone(),
             breaker: entry.breaker.shown(now),
+            failures_in_row: entry.breaker.failures_in_row(),
             paused_until: entry.pause.map(|pause| pause.until).filter(|until| now < *until),
             cause: entry.cause.clone(),
         })
@@ -208,9 +211,13 @@ impl Health {
         }
     }
 
-    /// Forgets what is past: destinations to which no mail goes any more.
+    /// Forgets what is past: destinations to which no mail goes any more. Providers are few, and one that fails seldom because
+    /// little mail goes to it is to be found out all the same.
     pub fn prune(&mut self, now: Timestamp) {
-        self.entries.retain(|_, entry| !entry.is_untroubled(now) && !entry.is_abandoned(now));
+        self.entries.retain(|patient, entry| {
+            let row = patient.destination.is_none() && entry.breaker.failures_in_row() > 0;
+            row || !entry.is_untroubled(now) && !entry.is_abandoned(now)
+        });
         self.unverified.retain(|_, until| now < *until);
     }
 }

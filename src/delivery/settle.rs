@@ -10,7 +10,8 @@
 //!
 //! A round ends when no provider is left to try. It also ends where one was tried and failed while the others are out: the
 //! leg comes back at the schedule's time or when the first of those may be probed, whichever is sooner, and then has the
-//! whole chain before it again.
+//! whole chain before it again. The same holds where all were tried and are out by now: a provider that has come back does
+//! not wait for a pause that grew during its outage.
 
 use super::plan::Step;
 use super::schedule::{Jitter, Schedule};
@@ -97,8 +98,16 @@ impl Case<'_> {
             }
             // Not tried at all yet by those that can carry it: waiting for them is no attempt.
             Step::Wait { until, .. } => self.again(until, self.history.attempts, passed, diagnosis),
-            Step::RoundOver => self.next_round(&passed, None, diagnosis),
+            Step::RoundOver => self.next_round(&passed, self.until_a_probe(&passed), diagnosis),
             Step::Impossible => Settlement::Bounce(permanent(diagnosis)),
+        }
+    }
+
+    /// When the first of the chain may be tried again, where all of it is out by now.
+    fn until_a_probe(&self, passed: &[Passed]) -> Option<Timestamp> {
+        match (self.plan)(&for_good(passed)) {
+            Step::Wait { until, .. } => Some(until),
+            Step::Go { .. } | Step::RoundOver | Step::Impossible => None,
         }
     }
 
@@ -147,7 +156,7 @@ impl Case<'_> {
     /// The whole chain again, but for those that cannot carry the message.
     fn next_round(&self, passed: &[Passed], sooner: Option<Timestamp>, diagnosis: &Diagnosis) -> Settlement {
         let passed = if passed.is_empty() { self.history.passed } else { passed };
-        let passed = passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect();
+        let passed = for_good(passed);
         let due = self.schedule.next(self.history.attempts, self.now, self.jitter);
         let due = sooner.map_or(due, |sooner| due.min(sooner));
         self.again(due, self.history.attempts.saturating_add(1), passed, diagnosis)
@@ -189,6 +198,11 @@ impl Case<'_> {
     }
 }
 
+/// Those that cannot carry the message: what a new round begins with.
+fn for_good(passed: &[Passed]) -> Vec<Passed> {
+    passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect()
+}
+
 /// A leg that finds, without an attempt, that its round is over.
 pub fn round_over(
     history: &History<'_>,
@@ -201,7 +215,7 @@ pub fn round_over(
     Again {
         due: until.map_or(due, |until| due.min(until)).max(now),
         attempts: history.attempts.saturating_add(1),
-        passed: history.passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect(),
+        passed: for_good(history.passed),
         state: LegState::Waiting,
         last: None,
         possible_duplicate: false,

@@ -12,7 +12,7 @@ use super::plan::{Standing, chain};
 use super::quota::QuotaNow;
 use super::scheduler::Scheduler;
 use super::stations::Station;
-use crate::config::{Action, Limit, Route};
+use crate::config::{Action, Limit, OnThrottle, Route};
 use crate::mail::{Domain, ProviderName, RouteName, Timestamp};
 
 /// The last minutes that are told.
@@ -60,6 +60,8 @@ pub struct ProviderSnapshot {
     pub order: Option<Order>,
     /// What was said last that counted against it, be it well by now.
     pub last_error: Option<LastError>,
+    /// Attempts that failed since one was answered, where its breaker is closed.
+    pub failures_in_row: u32,
     /// Attempts under way, as many as may be now, and as many as may be when it is well.
     pub under_way: usize,
     pub allowed: usize,
@@ -102,7 +104,9 @@ pub struct RouteSnapshot {
     pub chain: Vec<Vec<ProviderName>>,
     /// Providers that take its mail at this moment; empty where it waits.
     pub goes_to: Vec<ProviderName>,
-    /// When one of those that it waits for may be tried again.
+    /// Those that it waits for, where it does.
+    pub waits_for: Vec<ProviderName>,
+    /// When one of those may be tried again; past: the next message that is due tries it.
     pub waits_until: Option<Timestamp>,
     /// What else holds its mail back: `rate`, `concurrency`.
     pub held_back_by: Vec<&'static str>,
@@ -152,6 +156,7 @@ impl<Q: Backlog> Scheduler<Q> {
             until,
             order,
             last_error: station.last_error.clone(),
+            failures_in_row: own.as_ref().map_or(0, |chart| chart.failures_in_row),
             under_way: self.board.in_use(&Gate::Provider(name.clone())),
             allowed: station.slots(name, &self.health),
             concurrency: station.settings.concurrency,
@@ -165,27 +170,34 @@ impl<Q: Backlog> Scheduler<Q> {
     }
 
     fn route(&self, route: &Route, now: Timestamp) -> RouteSnapshot {
-        let (mut goes_to, mut probes) = (Vec::new(), Vec::new());
-        let mut waits_until: Option<Timestamp> = None;
+        let mut goes_to = Vec::new();
+        let mut waits: Vec<(ProviderName, Timestamp)> = Vec::new();
         for tier in chain(route) {
+            let mut throttled = Vec::new();
             for (provider, _) in &tier.0 {
                 let patient = Patient { provider: provider.clone(), destination: None };
                 match self.standing_for(&patient, now) {
                     Standing::Ready => goes_to.push(provider.clone()),
-                    Standing::Probe => probes.push(provider.clone()),
-                    Standing::Out { until } | Standing::Throttled { until } => {
+                    // A probe is one message; all others go to whoever is well, or wait for what becomes of it.
+                    Standing::Probe => waits.push((provider.clone(), now)),
+                    Standing::Out { until } => {
                         let until = self.orders.of(provider, now).map_or(until, |order| order.until);
-                        waits_until = Some(waits_until.map_or(until, |first| first.min(until)));
+                        waits.push((provider.clone(), until));
                     }
+                    Standing::Throttled { until } => throttled.push((provider.clone(), until)),
                 }
             }
-            if !goes_to.is_empty() {
+            // As the plan has it: one that asked for a pause is waited for, where the route says so.
+            let waited_for = route.on_throttle == OnThrottle::Wait && !throttled.is_empty();
+            if goes_to.is_empty() && waited_for {
+                waits = throttled;
                 break;
             }
-        }
-        // A probe is one message; where another provider is well, all others go to that.
-        if goes_to.is_empty() {
-            goes_to = probes;
+            waits.extend(throttled);
+            if !goes_to.is_empty() {
+                waits.clear();
+                break;
+            }
         }
         let rate = Gate::RouteRate(route.name.clone());
         let slots = route.concurrency.is_some_and(|most| self.board.in_use(&Gate::Route(route.name.clone())) >= most);
@@ -199,7 +211,8 @@ impl<Q: Backlog> Scheduler<Q> {
                 Action::Discard => "discard",
             },
             chain: chain(route).iter().map(|tier| tier.0.iter().map(|(name, _)| name.clone()).collect()).collect(),
-            waits_until: waits_until.filter(|_| goes_to.is_empty()),
+            waits_until: waits.iter().map(|(_, until)| *until).min(),
+            waits_for: waits.into_iter().map(|(provider, _)| provider).collect(),
             goes_to,
             held_back_by: held_back.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect(),
         }

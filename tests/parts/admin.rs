@@ -214,8 +214,8 @@ fn an_outage_is_told_by_status_alone() {
         "primary is OUT since ",
         "we are down for maintenance",
         "next probe at ",
-        "route internal: its mail WAITS until ",
-        "for there is no other way; 10 wait",
+        "route internal: its mail WAITS for primary until ",
+        "; 10 wait",
         "route everything-else: its mail goes to secondary; nothing waits",
     ] {
         let one_line = told.split_whitespace().collect::<Vec<_>>().join(" ");

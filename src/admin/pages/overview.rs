@@ -87,7 +87,7 @@ fn headline(status: &Status) -> Markup {
             div.headline {
                 @if !status.ready { (badge(Tone::Bad, "Not ready")) h1 { "New mail is not taken" } }
                 @else if let [one] = out[..] {
-                    (providers::state_badge(one.state))
+                    (providers::state_badge(one))
                     h1 { (one.name) " " (providers::predicate(one)) }
                 }
                 @else if !out.is_empty() { (badge(Tone::Bad, "Look here")) h1 { (plural(out.len() as u64, "provider")) " of " (status.providers.len()) " in trouble" } }
@@ -117,7 +117,7 @@ fn alerts_on(running: &[Running]) -> Markup {
 
 /// What an outage means for the mail.
 fn outage(provider: &ProviderStatus, status: &Status) -> Markup {
-    let tone = providers::tone(provider.state);
+    let tone = providers::tone(provider);
     let touched: Vec<&RouteStatus> =
         status.routes.iter().filter(|route| route.chain.iter().flatten().any(|name| *name == provider.name)).collect();
     let waiting: u64 = touched.iter().map(|route| route.waiting).sum();
@@ -126,7 +126,7 @@ fn outage(provider: &ProviderStatus, status: &Status) -> Markup {
         article class={ "card " (tone.class()) } aria-label={ "Trouble of " (provider.name) } {
             h2 {
                 a href={ "/providers#" (providers::anchor(&provider.name)) } { (provider.name) } " "
-                (providers::state_badge(provider.state)) " "
+                (providers::state_badge(provider)) " "
                 @if let Some(since) = provider.since { span.muted { "since " (moment_and_span(since, status.now)) } }
             }
             dl.facts {
@@ -157,7 +157,9 @@ fn goes_now(route: &RouteStatus, status: &Status) -> Markup {
             "goes by "
             @for (n, name) in route.goes_to.iter().enumerate() { @if n > 0 { ", " } span.member { (name) } }
         } @else if let Some(until) = route.waits_until {
-            (badge(Tone::Warn, "waits")) " until " (moment_and_span(until, status.now))
+            (badge(Tone::Warn, "waits")) " for " (route.waits_for.join(", "))
+            @if until > status.now { " until " (moment_and_span(until, status.now)) }
+            @else { ": the next message that is due tries it" }
         } @else { span.muted { (route.action) } }
         @if !route.held_back_by.is_empty() { span.muted { ", held back by its " (route.held_back_by.join(" and ")) } }
     }
@@ -167,7 +169,7 @@ fn kpis(status: &Status, minute: &Span) -> Markup {
     let last =
         |of: fn(&Counts) -> u64| -> u64 { minute.routes.values().filter_map(|parts| parts.first()).map(of).sum() };
     let rate = |name: &str, of: fn(&Counts) -> u64| {
-        html! { div { dt { (name) } dd { (number(last(of))) } dd.sub { "in the last minute" } } }
+        html! { div { dt { (name) } dd { (number(last(of))) } dd.sub { "in the last full minute" } } }
     };
     html! {
         dl.kpis {
@@ -326,7 +328,7 @@ fn providers_table(status: &Status) -> Markup {
                         @for provider in &status.providers {
                             tr {
                                 th scope="row" { a href={ "/providers#" (providers::anchor(&provider.name)) } { (provider.name) } " " span.muted.small { (provider.transport) } }
-                                td data-name="State" { (providers::state_badge(provider.state)) }
+                                td data-name="State" { (providers::state_badge(provider)) }
                                 td.num data-name="Attempts/s" { (format!("{:.1}", provider.rate)) }
                                 td.num data-name="Under way" { (provider.under_way) span.muted { " of " (provider.allowed) } }
                                 td.num data-name="p50" { (providers::seconds(provider.recent.p50)) }

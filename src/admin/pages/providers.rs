@@ -39,7 +39,11 @@ pub fn anchor(name: &str) -> String {
     format!("p-{}", encoded(name))
 }
 
-pub fn tone(state: Standing) -> Tone {
+pub fn tone(provider: &ProviderStatus) -> Tone {
+    if provider.is_failing() { Tone::Warn } else { state_tone(provider.state) }
+}
+
+fn state_tone(state: Standing) -> Tone {
     match state {
         Standing::Open | Standing::HalfOpen => Tone::Bad,
         Standing::Paused | Standing::Drill | Standing::QuotaSpent | Standing::Throttled => Tone::Warn,
@@ -47,7 +51,14 @@ pub fn tone(state: Standing) -> Tone {
     }
 }
 
-pub fn state_badge(state: Standing) -> Markup {
+pub fn state_badge(provider: &ProviderStatus) -> Markup {
+    if provider.is_failing() {
+        return badge(Tone::Warn, "failing");
+    }
+    destination_badge(provider.state)
+}
+
+fn destination_badge(state: Standing) -> Markup {
     let word = match state {
         Standing::Paused => "paused",
         Standing::Drill => "drill",
@@ -57,7 +68,7 @@ pub fn state_badge(state: Standing) -> Markup {
         Standing::Throttled => "throttled",
         Standing::Closed => "in use",
     };
-    badge(tone(state), word)
+    badge(state_tone(state), word)
 }
 
 pub fn is_trouble(provider: &ProviderStatus) -> bool {
@@ -68,7 +79,7 @@ pub fn is_trouble(provider: &ProviderStatus) -> bool {
         | Standing::HalfOpen
         | Standing::QuotaSpent
         | Standing::Throttled => true,
-        Standing::Closed => provider.destinations_out > 0,
+        Standing::Closed => provider.destinations_out > 0 || provider.is_failing(),
     }
 }
 
@@ -81,6 +92,9 @@ pub fn predicate(provider: &ProviderStatus) -> String {
         Standing::HalfOpen => "is out, and being probed".to_owned(),
         Standing::QuotaSpent => "has spent its quota".to_owned(),
         Standing::Throttled => "asked for a pause".to_owned(),
+        Standing::Closed if provider.is_failing() => {
+            format!("is failing: its last {} attempts found it out", provider.failures_in_row)
+        }
         Standing::Closed => format!("cannot reach {}", plural(provider.destinations_out as u64, "destination")),
     }
 }
@@ -133,13 +147,12 @@ pub fn outcomes(provider: &ProviderStatus) -> Markup {
 
 fn card(view: &View, provider: &ProviderStatus, now: Timestamp) -> Markup {
     let id = anchor(&provider.name);
-    let tone =
-        if is_trouble(provider) && provider.state == Standing::Closed { Tone::Warn } else { tone(provider.state) };
+    let tone = if is_trouble(provider) && provider.state == Standing::Closed { Tone::Warn } else { tone(provider) };
     html! {
         section class={ "card " (tone.class()) } id=(id) data-live aria-labelledby={ (id) "-name" } {
             div.headline {
                 h2 id={ (id) "-name" } { (provider.name) }
-                (state_badge(provider.state))
+                (state_badge(provider))
                 span.muted { (provider.transport) @if let Some(since) = provider.since { ", since " (moment_and_span(since, now)) } }
             }
             dl.facts {
@@ -188,7 +201,7 @@ fn destinations(provider: &ProviderStatus, now: Timestamp) -> Markup {
                     @for of in &provider.destinations {
                         tr {
                             th scope="row" { (of.domain) }
-                            td data-name="State" { (state_badge(of.state)) }
+                            td data-name="State" { (destination_badge(of.state)) }
                             td data-name="Since" { @match of.since { Some(at) => (moment_and_span(at, now)), None => (dash()) } }
                             td data-name="Until" { @match of.until { Some(at) => (moment_and_span(at, now)), None => (dash()) } }
                             td.break data-name="Last error" { (of.last_error.as_deref().unwrap_or("")) }

@@ -290,7 +290,8 @@ fn gravity(of: &ProviderStatus) -> u8 {
         Standing::QuotaSpent => 2,
         Standing::Throttled => 3,
         Standing::Paused | Standing::Drill => 4,
-        Standing::Closed => 5,
+        Standing::Closed if of.is_failing() => 5,
+        Standing::Closed => 6,
     }
 }
 
@@ -299,9 +300,9 @@ fn is_stuck(of: &RouteStatus) -> bool {
 }
 
 fn provider(of: &ProviderStatus, now: Timestamp) -> Vec<Cell> {
-    let well = of.state == Standing::Closed;
+    let well = of.state == Standing::Closed && !of.is_failing();
     let look = match of.state {
-        Standing::Closed if of.destinations_out == 0 => Look::Good,
+        Standing::Closed if of.destinations_out == 0 && !of.is_failing() => Look::Good,
         Standing::Open => Look::Bad,
         Standing::Closed
         | Standing::HalfOpen
@@ -311,8 +312,8 @@ fn provider(of: &ProviderStatus, now: Timestamp) -> Vec<Cell> {
         | Standing::Drill => Look::Odd,
     };
     let state = match of.destinations_out {
-        0 => word(of.state).to_owned(),
-        out => format!("{}, {out} out", word(of.state)),
+        0 => word(of).to_owned(),
+        out => format!("{}, {out} out", word(of)),
     };
     let took = match (of.recent.p50, of.recent.p99) {
         (Some(p50), Some(p99)) => format!("{}/{}", seconds(p50), seconds(p99)),

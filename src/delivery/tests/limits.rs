@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::script::{Act, Script};
 use super::world::World;
 use crate::config::{Limit, OnThrottle, Per, Priority, Quota, Rate, Sticky};
-use crate::delivery::fixtures::deliver;
+use crate::delivery::fixtures::{deliver, provider};
 use crate::mail::Recipient;
 use crate::transport::TroubleKind;
 
@@ -117,6 +117,25 @@ async fn retry_after_is_honoured() {
         assert_eq!((world.done(), world.duplicates()), (6000, 0));
         // Waiting for a permit is no attempt: none came back by the schedule, a minute later.
         assert!(a.between(31, 62) > 2000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_mail_of_a_throttled_provider_goes_is_told_as_it_goes() {
+    for (on_throttle, goes) in [(OnThrottle::Wait, None), (OnThrottle::Failover, Some("b"))] {
+        let script = Script::between(0, 10, Act::Throttle(Some(Duration::from_secs(100))));
+        let mut route = deliver("all", &[&[("a", 1)], &[("b", 1)]]);
+        route.on_throttle = on_throttle;
+        let mut world = World::new().provider("a", script).provider("b", Script::up()).route(route);
+        world.submit(5, "b@example.com").run_for(5).await;
+        let told = world.control().snapshot().await.unwrap().routes.remove(0);
+        let (goes_to, waits): (Vec<_>, Vec<_>) = match goes {
+            Some(name) => (vec![provider(name)], vec![]),
+            None => (vec![], vec![provider("a")]),
+        };
+        assert_eq!((&told.goes_to, &told.waits_for), (&goes_to, &waits), "{on_throttle:?}");
+        assert_eq!(told.waits_until.is_some(), goes.is_none(), "{told:?}");
+        assert_eq!(world.log("b").count(), if goes.is_some() { 5 } else { 0 });
     }
 }
 

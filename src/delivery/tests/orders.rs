@@ -135,7 +135,9 @@ async fn an_outage_is_told_whole() {
     let told = world.control().snapshot().await.unwrap();
     assert!(told.providers[0].until.unwrap() < moment(660), "{:?}", told.providers[0]);
     assert_eq!(told.routes[0].goes_to, [provider("ses")]);
-    assert_eq!(told.routes[1].goes_to, [provider("sendgrid")]);
+    let (never, until) = (&told.routes[1], told.routes[1].waits_until);
+    assert_eq!((&*never.goes_to, &*never.waits_for), (&[][..], &[provider("sendgrid")][..]));
+    assert!(until.unwrap() <= moment(660), "the next message tries it: {until:?}");
     world.stop().await;
     assert!(world.control().snapshot().await.is_err(), "who asks one that has stopped is told so");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::script::{Act, Script};
 use super::world::World;
 use crate::config::{Limit, OnUnknown, Per, Rate};
+use crate::delivery::ProviderState;
 use crate::delivery::fixtures::deliver;
 use crate::transport::TroubleKind;
 
@@ -103,6 +104,35 @@ async fn a_dead_chain_costs_a_few_probes_and_waits_without_attempts() {
     assert_eq!(world.shelf.leases(), 0);
     let untouched = world.shelf.recipients(|leg| leg.attempts == 0 && leg.passed.is_empty());
     assert!(untouched > 4800, "{untouched}");
+}
+
+/// A span of half a minute never sees five failures where a message comes every eight seconds.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_seen_where_little_mail_goes() {
+    let mut world = two(Script::always(Act::Out));
+    for _ in 0..3 {
+        world.submit(1, "b@example.com").run_for(8).await;
+    }
+    let told = world.control().snapshot().await.unwrap();
+    assert_eq!((told.providers[0].state, told.providers[0].failures_in_row), (ProviderState::Closed, 3));
+    for _ in 0..97 {
+        world.submit(1, "b@example.com").run_for(8).await;
+    }
+    let told = world.control().snapshot().await.unwrap();
+    assert_eq!(told.providers[0].state, ProviderState::Open);
+    assert!(world.log("sendgrid").attempts() < 15, "{}", world.log("sendgrid").attempts());
+    assert_eq!((world.done(), world.duplicates()), (100, 0));
+}
+
+/// The pauses between its attempts grew while the provider was out; it leaves when that is back, not when they end.
+#[tokio::test(start_paused = true)]
+async fn what_failed_in_an_outage_leaves_soon_after_it() {
+    let mut world = World::new().provider("a", Script::down_for(5 * HOUR)).route(deliver("all", &[&[("a", 1)]]));
+    world.submit(2, "b@example.com").run_for(5 * HOUR).await;
+    assert!((10..100).contains(&world.log("a").attempts()), "{}", world.log("a").attempts());
+    assert_eq!(world.done(), 0);
+    world.run_for(660).await;
+    assert_eq!(world.done(), 2);
 }
 
 #[tokio::test(start_paused = true)]
