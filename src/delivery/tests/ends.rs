@@ -256,7 +256,7 @@ async fn mail_that_no_route_takes_any_more_bounces() {
     world.run_for(HOUR).await;
     assert_eq!(world.bounced(), 3);
     // Nor do its reports find a way: they wait for a person, where the mail was.
-    assert_eq!(world.shelf.reports().len(), 3);
+    assert_eq!(world.shelf.reports().len(), 3, "failures alone");
     let legs: Vec<Leg> = world.shelf.legs().into_iter().map(|(_, leg)| leg).collect();
     assert!(legs.len() == 3 && legs.iter().all(|leg| leg.lane.route.as_str() == "all"), "{legs:?}");
     let told =
