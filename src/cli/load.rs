@@ -32,7 +32,7 @@ pub fn to_send(directory: Option<&Path>) -> anyhow::Result<Config> {
 /// To speak to the relay that runs with it, or with what it was before: its files may have errors now. Of the secrets, only
 /// those count that can be read.
 pub fn to_steer(directory: Option<&Path>) -> anyhow::Result<Server> {
-    let sources = config::read(&config::locate(directory))?;
+    let sources = config::read_what_is_there(&config::locate(directory))?;
     Ok(config::load(&sources, &Known).server)
 }
 

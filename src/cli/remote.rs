@@ -40,6 +40,9 @@ pub struct Remote {
     base: String,
     token: Secret,
     patience: Duration,
+    /// The relay that was started last listens at another address than the configuration says by now. Nothing is asked there:
+    /// it may be another one's.
+    elsewhere: Option<String>,
 }
 
 /// The relay answered that it did not do it.
@@ -84,9 +87,15 @@ impl Remote {
             |text: &str| text.parse::<SocketAddr>().with_context(|| format!("{} holds no address", file.display()));
         let address = match admin.address.port() {
             0 => written(&read(&file, "address")?)?,
-            // The one that runs may have been started before the address was changed.
-            _ => read(&file, "address").and_then(|text| written(&text)).unwrap_or(admin.address),
+            _ => admin.address,
         };
+        let started_at = read(&file, "address").and_then(|text| written(&text)).ok();
+        let elsewhere = started_at.filter(|at| *at != address).map(|at| {
+            let file = file.display();
+            format!(
+                "; by {file}, it was started to listen at {at}: a changed `admin.address` holds from the next start on"
+            )
+        });
         let mut client =
             reqwest::Client::builder().no_proxy().timeout(patience).redirect(reqwest::redirect::Policy::none());
         let mut scheme = "http";
@@ -100,6 +109,7 @@ impl Remote {
             base: format!("{scheme}://{}{API}", near(address)),
             token,
             patience,
+            elsewhere,
         })
     }
 
@@ -222,9 +232,9 @@ impl Remote {
             cause = deeper;
         }
         anyhow!(
-            "no relay answers at {}: {cause}; is it running, with this configuration? \
-             (`waypost run`; a changed `admin` holds from the next start on)",
-            self.base
+            "no relay answers at {}: {cause}; is it running, with this configuration? (`waypost run`){}",
+            self.base,
+            self.elsewhere.as_deref().unwrap_or_default()
         )
     }
 }

@@ -32,7 +32,7 @@ pub use clients::{ClientLimits, ClientTimeouts, LoginLimits, MailLimits};
 pub use diff::{Change, ChangeJson, Kind as ChangeKind, What as ChangeWhat, changes};
 pub use load::{Loaded, load};
 pub use model::*;
-pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, files, locate, read};
+pub use origin::{DEFAULT, Kind, Origin, ReadError, Sources, files, locate, read, read_what_is_there};
 pub use pattern::{AddressPattern, DomainPattern, Glob, PatternError};
 pub use problem::{Problem, ProblemJson, Severity, sort};
 pub use schema::schema;

@@ -115,6 +115,17 @@ fn system_directory() -> PathBuf {
 
 /// All files of the configuration: `waypost.yaml`, then `routes/` and `providers/`, each in name order.
 pub fn read(origin: &Origin) -> Result<Sources, ReadError> {
+    let sources = read_what_is_there(origin)?;
+    match origin {
+        Origin::Directory(dir) if !sources.files().iter().any(|source| source.kind == Kind::Routes) => {
+            Err(ReadError::NoRoutes(dir.clone()))
+        }
+        Origin::Directory(_) | Origin::BuiltIn => Ok(sources),
+    }
+}
+
+/// The same, though there be no routes: enough to find the relay that runs with what it was before.
+pub fn read_what_is_there(origin: &Origin) -> Result<Sources, ReadError> {
     let dir = match origin {
         Origin::Directory(dir) => dir,
         Origin::BuiltIn => {
@@ -137,11 +148,7 @@ pub fn read(origin: &Origin) -> Result<Sources, ReadError> {
     };
     let users = files.first().and_then(|server| users_file(server, &base));
     files.extend(users.map(|path| Source::read(&path, Kind::Users)));
-    let routes = yaml_files(&base.join("routes"))?;
-    if routes.is_empty() {
-        return Err(ReadError::NoRoutes(dir.clone()));
-    }
-    files.extend(routes.iter().map(|path| Source::read(path, Kind::Routes)));
+    files.extend(yaml_files(&base.join("routes"))?.iter().map(|path| Source::read(path, Kind::Routes)));
     files.extend(yaml_files(&base.join("providers"))?.iter().map(|path| Source::read(path, Kind::Providers)));
     Ok(Sources { base, files })
 }

@@ -65,6 +65,23 @@ fn verbs_say_why_they_cannot_reach_the_relay() {
     says(relay.verb(&["status"]), &["refused the token"]);
     std::fs::write(relay.path().join("data/admin.token"), &first).unwrap();
     relay.told(&["status"]);
+    // Files that were broken meanwhile do not hide the relay that runs, which tells of them.
+    let routes = relay.path().join("routes");
+    std::fs::rename(&routes, relay.path().join("away")).unwrap();
+    let status = || String::from_utf8(relay.verb(&["status"]).stdout).unwrap();
+    until_true("the broken configuration is told", BOUND, || status().contains("IS NOT IN FORCE"));
+    std::fs::rename(relay.path().join("away"), &routes).unwrap();
+    let server = relay.path().join("waypost.yaml");
+    let before = std::fs::read_to_string(&server).unwrap();
+    let other = before.replace("admin: {address: \"127.0.0.1:0\"", "admin: {address: \"127.0.0.1:9\"");
+    assert_ne!(before, other);
+    std::fs::write(&server, other).unwrap();
+    let at = std::fs::read_to_string(relay.path().join("data/admin.address")).unwrap();
+    says(
+        relay.verb(&["status"]),
+        &["no relay answers at http://127.0.0.1:9", "it was started to listen at", at.trim()],
+    );
+    std::fs::write(&server, before).unwrap();
     says(relay.verb(&["provider", "pause", "../status"]), &["no provider's name"]);
     says(relay.verb(&["provider", "pause", "nobody"]), &["there is no provider 'nobody'"]);
     assert!(relay.stop(BOUND).success());
