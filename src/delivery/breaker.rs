@@ -4,7 +4,8 @@
 //! - It opens when `failures` attempts `within` a span found the provider out: a single lost connection is no outage.
 //!   Successes in between do not forgive: a provider that fails every third attempt is out, too. Only where failures
 //!   are fewer than one attempt in ten it stays closed: else a busy provider would be out for what a quiet one may do.
-//! - And when as many failed one after the other, however long they took: where little mail goes, a span is too short.
+//! - And when as many messages failed one after the other, in hours if need be: where little mail goes, a span is too short.
+//!   Messages and not attempts, since there are some that no server survives, and one of these comes again and again.
 //! - It opens at once where trying again soon is of no use: credentials refused, account suspended, quota spent.
 //! - Open, it admits nothing until `probe_after`; attempts that were under way may end as they like, they neither close
 //!   it nor keep it open longer, since they tell of the past.
@@ -16,13 +17,15 @@ use std::time::Duration;
 
 use super::span::{after, before};
 use crate::config::BreakerSettings;
-use crate::mail::Timestamp;
+use crate::mail::{Mid, Timestamp};
 use crate::transport::{Outcome, TroubleKind};
 
 /// However long a provider says that it is out, it is asked again after this.
 const LONGEST_OUT: Duration = Duration::from_secs(24 * 3600);
 /// Whatever the configuration says, probes are no busy loop.
 const SHORTEST_OUT: Duration = Duration::from_millis(100);
+/// Failures further apart make no row.
+const LONGEST_ROW: Duration = Duration::from_secs(6 * 3600);
 /// Failures open the breaker only where they are at least one of so many attempts.
 const ONE_IN: u64 = 10;
 
@@ -142,14 +145,19 @@ struct Record {
     failures: VecDeque<(Timestamp, u64)>,
     /// Failures since the last attempt that was answered.
     in_row: u32,
+    /// Whose they were, each message once: when last. Fewer than `failures`.
+    row: VecDeque<(Timestamp, Mid)>,
 }
 
 impl Record {
     /// True where this failure makes an outage of it.
-    fn fails(&mut self, settings: &BreakerSettings, now: Timestamp) -> bool {
+    fn fails(&mut self, settings: &BreakerSettings, whose: Mid, now: Timestamp) -> bool {
         let most = settings.failures.max(1) as usize;
         self.in_row = self.in_row.saturating_add(1);
-        if self.in_row as usize >= most {
+        let first = before(now, LONGEST_ROW);
+        self.row.retain(|(at, mid)| *at >= first && *mid != whose);
+        self.row.push_back((now, whose));
+        if self.row.len() >= most {
             return true;
         }
         let since = before(now, settings.within);
@@ -220,15 +228,16 @@ impl Breaker {
         }
     }
 
-    /// Takes the sign of an attempt that ended at `now`; `probe`: it was the probe.
-    pub fn record(&mut self, sign: Sign, probe: bool, now: Timestamp) -> Option<Change> {
+    /// Takes the sign of an attempt that ended at `now`; `probe`: it was the probe; `whose`: the message that was attempted.
+    pub fn record(&mut self, sign: Sign, probe: bool, whose: Mid, now: Timestamp) -> Option<Change> {
         match &mut self.state {
             State::Closed(record) => match sign {
-                Sign::Out => record.fails(&self.settings, now).then(|| self.open(None, now)),
+                Sign::Out => record.fails(&self.settings, whose, now).then(|| self.open(None, now)),
                 Sign::OutForSure(span) => Some(self.open(span, now)),
                 Sign::Alive => {
                     record.alive += 1;
                     record.in_row = 0;
+                    record.row.clear();
                     None
                 }
                 Sign::Silent => None,
@@ -281,6 +290,8 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -295,9 +306,17 @@ mod tests {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
     }
 
+    impl Breaker {
+        /// Of a message of its own.
+        fn told(&mut self, sign: Sign, probe: bool, now: Timestamp) -> Option<Change> {
+            static MESSAGES: AtomicU64 = AtomicU64::new(1);
+            self.record(sign, probe, Mid::new(now, MESSAGES.fetch_add(1, Ordering::Relaxed).into()), now)
+        }
+    }
+
     fn opened() -> Breaker {
         let mut breaker = Breaker::new(SETTINGS);
-        assert_eq!(breaker.record(Sign::OutForSure(None), false, at(0)), Some(Change::Opened { until: at(15) }));
+        assert_eq!(breaker.told(Sign::OutForSure(None), false, at(0)), Some(Change::Opened { until: at(15) }));
         breaker
     }
 
@@ -314,8 +333,8 @@ mod tests {
             let mut breaker = Breaker::new(SETTINGS);
             let mut opened = None;
             for &second in failures {
-                breaker.record(Sign::Alive, false, at(second));
-                if let Some(Change::Opened { until }) = breaker.record(Sign::Out, false, at(second)) {
+                breaker.told(Sign::Alive, false, at(second));
+                if let Some(Change::Opened { until }) = breaker.told(Sign::Out, false, at(second)) {
                     assert_eq!(until, at(second + 15));
                     opened = Some(second);
                 }
@@ -327,16 +346,31 @@ mod tests {
     #[test]
     fn as_many_in_a_row_open_it_however_long_they_took() {
         let mut breaker = Breaker::new(SETTINGS);
-        assert_eq!(breaker.record(Sign::Out, false, at(0)), None);
-        assert_eq!(breaker.record(Sign::Out, false, at(600)), None);
-        breaker.record(Sign::Alive, false, at(700));
-        assert_eq!((breaker.failures_in_row(), breaker.record(Sign::Out, false, at(1200))), (0, None));
-        assert_eq!(breaker.record(Sign::Out, false, at(4800)), None);
+        assert_eq!(breaker.told(Sign::Out, false, at(0)), None);
+        assert_eq!(breaker.told(Sign::Out, false, at(600)), None);
+        breaker.told(Sign::Alive, false, at(700));
+        assert_eq!((breaker.failures_in_row(), breaker.told(Sign::Out, false, at(1200))), (0, None));
+        assert_eq!(breaker.told(Sign::Out, false, at(4800)), None);
         assert_eq!(breaker.failures_in_row(), 2);
         // What tells nothing neither ends a row nor adds to it.
-        breaker.record(Sign::Silent, false, at(4900));
+        breaker.told(Sign::Silent, false, at(4900));
         let until = at(8415);
-        assert_eq!(breaker.record(Sign::Out, false, at(8400)), Some(Change::Opened { until }));
+        assert_eq!(breaker.told(Sign::Out, false, at(8400)), Some(Change::Opened { until }));
+        // More than hours apart they say nothing of now.
+        let mut breaker = Breaker::new(SETTINGS);
+        for n in 0..10 {
+            assert_eq!(breaker.told(Sign::Out, false, at(n * 11_000)), None);
+        }
+    }
+
+    #[test]
+    fn one_message_that_fails_again_and_again_is_no_outage() {
+        let mut breaker = Breaker::new(SETTINGS);
+        for n in 0..100 {
+            assert_eq!(breaker.record(Sign::Out, false, Mid::new(at(0), 1), at(n * 40)), None);
+        }
+        assert_eq!(breaker.told(Sign::Out, false, at(4000)), None);
+        assert!(breaker.told(Sign::Out, false, at(4040)).is_some());
     }
 
     #[test]
@@ -346,20 +380,20 @@ mod tests {
             let mut opened = false;
             for second in 0..3 {
                 for _ in 0..successes_between {
-                    breaker.record(Sign::Alive, false, at(second));
+                    breaker.told(Sign::Alive, false, at(second));
                 }
-                opened |= breaker.record(Sign::Out, false, at(second)).is_some();
+                opened |= breaker.told(Sign::Out, false, at(second)).is_some();
             }
             assert_eq!(opened, opens, "{successes_between}");
         }
         // And a busy provider that goes out is noticed at once, whatever it did before.
         let mut breaker = Breaker::new(SETTINGS);
         for _ in 0..100_000 {
-            breaker.record(Sign::Alive, false, at(0));
+            breaker.told(Sign::Alive, false, at(0));
         }
-        assert_eq!(breaker.record(Sign::Out, false, at(1)), None);
-        assert_eq!(breaker.record(Sign::Out, false, at(1)), None);
-        assert!(breaker.record(Sign::Out, false, at(1)).is_some());
+        assert_eq!(breaker.told(Sign::Out, false, at(1)), None);
+        assert_eq!(breaker.told(Sign::Out, false, at(1)), None);
+        assert!(breaker.told(Sign::Out, false, at(1)).is_some());
     }
 
     #[test]
@@ -370,11 +404,11 @@ mod tests {
     #[test]
     fn a_told_span_is_kept() {
         let mut breaker = Breaker::new(SETTINGS);
-        breaker.record(Sign::OutForSure(Some(Duration::from_secs(3600))), false, at(0));
+        breaker.told(Sign::OutForSure(Some(Duration::from_secs(3600))), false, at(0));
         assert_eq!(breaker.admits(at(3599)), Admission::OpenUntil(at(3600)));
         assert_eq!(breaker.admits(at(3600)), Admission::Probe);
         let mut breaker = Breaker::new(SETTINGS);
-        breaker.record(Sign::OutForSure(Some(Duration::MAX)), false, at(0));
+        breaker.told(Sign::OutForSure(Some(Duration::MAX)), false, at(0));
         assert_eq!(breaker.admits(at(24 * 3600)), Admission::Probe, "no header takes a provider out for good");
     }
 
@@ -387,14 +421,14 @@ mod tests {
             breaker.probing();
             assert!(matches!(breaker.admits(at(now)), Admission::OpenUntil(_)), "a second probe");
             let until = at(now + 1 + wait);
-            assert_eq!(breaker.record(Sign::Out, true, at(now + 1)), Some(Change::StaysOpen { until }));
+            assert_eq!(breaker.told(Sign::Out, true, at(now + 1)), Some(Change::StaysOpen { until }));
             now += 1 + wait;
         }
         breaker.probing();
-        assert_eq!(breaker.record(Sign::Alive, true, at(now)), Some(Change::Closed));
+        assert_eq!(breaker.told(Sign::Alive, true, at(now)), Some(Change::Closed));
         assert_eq!(breaker.admits(at(now)), Admission::Closed);
         // The next outage begins anew.
-        breaker.record(Sign::OutForSure(None), false, at(now));
+        breaker.told(Sign::OutForSure(None), false, at(now));
         assert_eq!(breaker.admits(at(now)), Admission::OpenUntil(at(now + 15)));
     }
 
@@ -404,14 +438,14 @@ mod tests {
         assert_eq!(breaker.shown(at(1)), Shown::Open { since: at(0), probe_at: at(15) });
         breaker.probing();
         assert_eq!(breaker.shown(at(15)), Shown::HalfOpen { since: at(0) });
-        breaker.record(Sign::Out, true, at(16));
+        breaker.told(Sign::Out, true, at(16));
         assert_eq!(breaker.shown(at(17)), Shown::Open { since: at(0), probe_at: at(46) });
         breaker.probe_at_once(at(20));
         assert_eq!(breaker.admits(at(20)), Admission::Probe);
         breaker.probing();
-        breaker.record(Sign::Alive, true, at(21));
+        breaker.told(Sign::Alive, true, at(21));
         assert_eq!(breaker.shown(at(21)), Shown::Closed);
-        breaker.record(Sign::OutForSure(None), false, at(90));
+        breaker.told(Sign::OutForSure(None), false, at(90));
         assert_eq!(breaker.shown(at(90)), Shown::Open { since: at(90), probe_at: at(105) });
     }
 
@@ -419,11 +453,11 @@ mod tests {
     fn stragglers_neither_close_nor_extend() {
         let mut breaker = opened();
         for sign in [Sign::Out, Sign::OutForSure(Some(Duration::from_secs(900))), Sign::Alive, Sign::Silent] {
-            assert_eq!(breaker.record(sign, false, at(3)), None);
+            assert_eq!(breaker.told(sign, false, at(3)), None);
             assert_eq!(breaker.admits(at(3)), Admission::OpenUntil(at(15)), "{sign:?}");
         }
         breaker.probing();
-        assert_eq!(breaker.record(Sign::Alive, false, at(16)), None);
+        assert_eq!(breaker.told(Sign::Alive, false, at(16)), None);
         assert!(matches!(breaker.admits(at(16)), Admission::OpenUntil(_)));
     }
 
@@ -431,10 +465,10 @@ mod tests {
     fn a_probe_that_told_nothing_is_repeated() {
         let mut breaker = opened();
         breaker.probing();
-        assert_eq!(breaker.record(Sign::Silent, true, at(16)), None);
+        assert_eq!(breaker.told(Sign::Silent, true, at(16)), None);
         assert_eq!(breaker.admits(at(16)), Admission::Probe);
         breaker.probing();
-        assert_eq!(breaker.record(Sign::Out, true, at(16)), Some(Change::StaysOpen { until: at(46) }));
+        assert_eq!(breaker.told(Sign::Out, true, at(16)), Some(Change::StaysOpen { until: at(46) }));
     }
 
     #[test]
@@ -475,7 +509,7 @@ mod tests {
                 let probe = breaker.admits(at(now)) == Admission::Probe;
                 if probe { breaker.probing(); }
                 let sign = [Sign::Alive, Sign::Out, Sign::OutForSure(None), Sign::Silent][sign as usize];
-                breaker.record(sign, probe, at(now));
+                breaker.told(sign, probe, at(now));
                 if let Admission::OpenUntil(until) = breaker.admits(at(now)) {
                     prop_assert!(until <= at(now + 50));
                 }
@@ -483,7 +517,7 @@ mod tests {
             now += 50;
             if breaker.admits(at(now)) == Admission::Probe {
                 breaker.probing();
-                breaker.record(Sign::Alive, true, at(now));
+                breaker.told(Sign::Alive, true, at(now));
             }
             prop_assert_eq!(breaker.admits(at(now)), Admission::Closed);
         }

@@ -86,7 +86,7 @@ impl<Q: Backlog> Scheduler<Q> {
         let station = self.stations.get(&patient.provider).filter(|station| station.goes_out_as(&flight.provider))?;
         let signs = (&ended.outcomes[..], ended.sign, *probe);
         let most = station.most_at(patient);
-        let recorded = self.health.record(patient, &station.settings.breaker, most, signs, now);
+        let recorded = self.health.record(patient, &station.settings.breaker, most, signs, flight.pending.mid, now);
         if let Some(sender) = &flight.pending.envelope.reverse_path {
             self.health.refuse_sender(&patient.provider, sender.domain(), &ended.outcomes, now);
         }

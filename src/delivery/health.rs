@@ -12,7 +12,7 @@ use super::breaker::{Admission, Breaker, Change, Shown, Sign};
 use super::plan::Standing;
 use super::span::after;
 use crate::config::BreakerSettings;
-use crate::mail::{Domain, ProviderName, Timestamp};
+use crate::mail::{Domain, Mid, ProviderName, Timestamp};
 use crate::transport::{Lack, Outcome};
 
 /// Whose health it is.
@@ -116,6 +116,7 @@ impl Health {
         settings: &BreakerSettings,
         configured: usize,
         (outcomes, sign, probe): (&[Outcome], Sign, bool),
+        whose: Mid,
         now: Timestamp,
     ) -> Recorded {
         let asked = pause_asked(outcomes);
@@ -132,7 +133,7 @@ impl Health {
             entry.cause = worst(outcomes).map(|outcome| (now, outcome.diagnosis().to_string()));
         }
         let mut news = probe;
-        let change = entry.breaker.record(sign, probe, now);
+        let change = entry.breaker.record(sign, probe, whose, now);
         match change {
             // The backlog does not fall upon it all at once.
             Some(Change::Closed) => entry.ramp = Some(1),
@@ -314,7 +315,14 @@ mod tests {
 
     fn tell(health: &mut Health, of: &Patient, outcome: Outcome, probe: bool, second: u64) -> Recorded {
         let outcomes = [outcome];
-        health.record(of, &SETTINGS, 32, (&outcomes, Sign::of(&outcomes), probe), moment(second))
+        health.record(
+            of,
+            &SETTINGS,
+            32,
+            (&outcomes, Sign::of(&outcomes), probe),
+            Mid::floor(moment(second)),
+            moment(second),
+        )
     }
 
     #[test]
