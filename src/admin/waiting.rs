@@ -57,7 +57,7 @@ pub async fn message(deps: &Shared, mid: &str) -> Result<Message, OperateError> 
         let place =
             Place { route: &leg.route, destination: leg.destination.as_deref(), via: leg.moved_to_provider.as_deref() };
         if let Some((cause, until)) = due(&status, place, leg.in_hand) {
-            (leg.waits, leg.until) = (format!("for its turn: {cause}"), until);
+            (leg.waits, leg.until) = (cause, until);
         }
     }
     Ok(message)
@@ -120,47 +120,37 @@ pub fn providers(status: &Status, place: Place<'_>) -> Vec<ProviderNow> {
     all
 }
 
-/// Why mail that is due is not in an attempt, and until when that holds where it is known.
+/// What mail that is due and in no attempt waits for, as the end of a sentence, and until when, where that is known.
 pub fn cause(status: &Status, place: Place<'_>, providers: &[ProviderNow]) -> (String, Option<Timestamp>) {
     let Some(route) = route(status, place) else {
-        return ("its route is in the table no more: it is routed anew".to_owned(), None);
+        return ("to be routed anew: its route is in the table no more".to_owned(), None);
     };
     if !route.held_back_by.is_empty() {
         let by = route.held_back_by.join(" and ");
-        return (format!("its route has reached its {by}: it goes when there is room"), None);
+        return (format!("for room in its route, which has reached its {by}"), None);
     }
-    // Where a person moved it to, else where the route's mail goes: one that asked for a pause may be waited for although the
-    // next of the chain is well.
-    let goes = |provider: &&ProviderNow| match place.via {
-        Some(_) => provider.usable,
-        None => route.goes_to.contains(&provider.name),
-    };
-    let Some(next) = providers.iter().find(goes) else {
-        let (of, until) = match place.via {
-            Some(_) => (
-                providers.iter().map(|of| of.name.as_str()).collect(),
-                providers.iter().filter_map(|of| of.until).min(),
-            ),
-            None => (route.waits_for.iter().map(String::as_str).collect::<Vec<_>>(), route.waits_until),
-        };
-        let of = of.join(", ");
-        return match until {
-            Some(until) if until <= status.now => {
-                (format!("its turn: it is due, and the next message tries {of}"), None)
-            }
-            Some(until) => (format!("it waits for {of}, not to be tried before {until:.0}"), Some(until)),
-            None => (format!("it waits for {of}"), None),
+    // One that asked for a pause may be waited for although the next of the chain is well: the route says where its mail goes,
+    // where no person has said so. A destination may be out although its provider is well.
+    let chosen = |of: &&ProviderNow| place.via.is_some() || route.goes_to.contains(&of.name);
+    let Some(next) = providers.iter().filter(chosen).find(|of| of.usable) else {
+        let mut of: Vec<&ProviderNow> = providers.iter().filter(chosen).collect();
+        if of.is_empty() {
+            of = providers.iter().filter(|of| route.waits_for.contains(&of.name)).collect();
+        }
+        let names = of.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(", ");
+        let to = place.destination.map(|domain| format!(" to {domain}")).unwrap_or_default();
+        return match of.iter().filter_map(|of| of.until).min() {
+            Some(until) if until <= status.now => (format!("for its turn: the next message tries {names}"), None),
+            Some(until) => (format!("for {names}, not to be tried{to} before {until:.0}"), Some(until)),
+            None => (format!("for {names}, where a probe is under way"), None),
         };
     };
     let ProviderNow { name, under_way, allowed, limit, .. } = next;
     if under_way >= allowed {
-        return (
-            format!("provider {name} has {under_way} of {allowed} attempts under way: it goes when one ends"),
-            None,
-        );
+        return (format!("for room at provider {name}: {under_way} of {allowed} attempts are under way"), None);
     }
     let limit = limit.as_ref().map(|limit| format!(", at most {limit}")).unwrap_or_default();
-    (format!("its turn: it goes to provider {name}, behind what came before it{limit}"), None)
+    (format!("for its turn: it goes to provider {name}, behind what came before it{limit}"), None)
 }
 
 fn route<'a>(status: &'a Status, place: Place<'_>) -> Option<&'a RouteStatus> {

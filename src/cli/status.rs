@@ -179,6 +179,13 @@ fn trouble(page: &mut String, status: &Status, provider: &ProviderStatus) {
         } else {
             format!("its mail goes to {}", route.goes_to.join(", "))
         };
+        if provider.state == Standing::Closed && !provider.is_failing() {
+            // Whose mail goes to the destinations in trouble is not counted.
+            if route.waiting > 0 {
+                line(page, 2, &format!("route {}: {waits}, to whatever destination", route.name));
+            }
+            continue;
+        }
         line(page, 2, &format!("route {}: {goes}; {waits}", route.name));
     }
 }

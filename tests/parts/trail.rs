@@ -168,7 +168,7 @@ fn each_provider_that_was_skipped_is_told_with_its_state() {
     let third = events(&relay, &["third@customer.example"]);
     let told = explain(&third[0]["mid"]);
     for says in [
-        "waits in route 'all': it waits for nowhere, out, not to be tried before ",
+        "waits in route 'all': for nowhere, out, not to be tried before ",
         "1. provider nowhere: paused since ",
         ": it is sold)",
         "2. provider out: paused since ",

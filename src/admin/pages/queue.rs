@@ -223,7 +223,9 @@ fn row(entry: &Entry, now: Timestamp) -> Markup {
         waits,
         until,
     } = entry;
-    let why = [waits, reason].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("; last: ");
+    let waits = waits.as_ref().map(|waits| format!("waits {waits}"));
+    let why = [waits.as_ref(), reason.as_ref()].into_iter().flatten().map(String::as_str).collect::<Vec<_>>();
+    let why = why.join("; last: ");
     let more = recipients.saturating_sub(1);
     html! {
         tr {

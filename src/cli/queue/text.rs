@@ -61,7 +61,7 @@ pub fn line(out: &mut impl Write, entry: &Entry, now: Timestamp) -> io::Result<(
     };
     write!(out, "{} {:>6} {from} > {to}{more} {}{by} {state}", entry.mid, span(entry.accepted, now), entry.route)?;
     if let Some(waits) = &entry.waits {
-        write!(out, ", {waits}")?;
+        write!(out, ", waits {waits}")?;
     }
     if let Some(reason) = &entry.reason {
         let cut = reason.floor_char_boundary(SHORT);
