@@ -58,6 +58,10 @@ impl Fault {
             Self::Redb(error) => match *error {
                 redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => AuditError::Busy { path },
                 redb::Error::Io(error) if is_full(&error) => AuditError::NoRoom { path, detail: error.to_string() },
+                redb::Error::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => AuditError::Open {
+                    path,
+                    detail: format!("{error}; it belongs to the relay's user: run this as that one"),
+                },
                 error @ (redb::Error::Io(_) | redb::Error::Corrupted(_)) if is_damage(&error) => {
                     AuditError::Open { path, detail: format!("it is damaged, or no trail ({error}). {DAMAGED}") }
                 }

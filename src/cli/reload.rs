@@ -48,6 +48,9 @@ fn show(reload: &Reload, diff: bool, out: &mut impl Write) -> io::Result<()> {
     match (errors, diff) {
         (0, true) if reload.changes.is_empty() => writeln!(out, "nothing would change"),
         (0, true) => writeln!(out, "{changes}; `waypost reload` makes them"),
+        (0, false) if reload.changes.iter().any(|change| change.restart) => {
+            writeln!(out, "{changes}: the configuration was loaded anew, and is in force but for what needs a restart")
+        }
         (0, false) => writeln!(out, "{changes}: the configuration was loaded anew and is in force"),
         (1, _) => writeln!(out, "1 error: the old configuration stays in force"),
         (many, _) => writeln!(out, "{many} errors: the old configuration stays in force"),

@@ -234,8 +234,9 @@ pub fn permanent(diagnosis: &Diagnosis) -> Diagnosis {
 
 /// Why an expired recipient bounces (RFC 3463, 3.5: X.4.7).
 pub fn expired(age: std::time::Duration, last: Option<&Diagnosis>) -> Diagnosis {
-    let said = last
-        .map_or_else(|| "it was never tried: no provider of its route was to be had".to_owned(), ToString::to_string);
+    // The remote stands in its own place.
+    let said = last.map(|last| Diagnosis { remote: None, ..last.clone() }.to_string());
+    let said = said.unwrap_or_else(|| "it was never tried: no provider of its route was to be had".to_owned());
     let mut diagnosis = Diagnosis::local(
         EnhancedStatus::new(Severity::Permanent, 4, 7),
         format!("message expired after {} in the queue; the last answer: {said}", in_words(age)),
@@ -380,7 +381,9 @@ mod tests {
 
     #[test]
     fn an_expiry_tells_the_last_answer() {
-        let told = expired(HOUR * 120, Some(&says("come again")));
+        let last = Diagnosis { remote: Some("192.0.2.1".into()), ..says("come again") };
+        let told = expired(HOUR * 120, Some(&last));
+        assert_eq!(told.remote, last.remote, "told once, in its own place");
         assert_eq!(told.status.to_string(), "5.4.7");
         assert_eq!(told.text, "message expired after 5 days in the queue; the last answer: 4.4.2 come again");
         assert!(expired(HOUR, None).text.contains("60 minutes"), "{}", expired(HOUR, None).text);
