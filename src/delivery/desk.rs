@@ -270,22 +270,22 @@ impl<Q: Backlog> Desk<Q> {
         let address = &report.envelope.recipients.first()?.address;
         let header_size = (report.envelope.header_size as usize).min(report.content.len());
         let header = HeaderSection::new(report.content.slice(..header_size));
-        // Routed as all mail is, so that an operator decides where reports go.
         // What only says that mail is late, or went well, is not worth a person's time.
-        let held = |lane: Lane, reason: String| {
+        let held_or_none = |lane: Lane, reason: String| {
             let keep = kind == Kind::Failure;
             let then = if keep { "held" } else { "dropped" };
             warn!(about = %draft.mid, to = %address, kind = kind.name(), reason, "a delivery status notification is {then}");
             self.meter.add_held(usize::from(keep));
             keep.then(|| fresh_leg(lane, LegState::Held { reason }, now))
         };
+        // Routed as all mail is, so that an operator decides where reports go.
         let leg = match rules.table.route(&facts(&report.envelope, address, Some(&header))) {
             Decision::Route(route) => {
                 let lane = lane(&rules.table, &route, address);
                 match &route.action {
                     Action::Deliver(_) => fresh_leg(lane, LegState::Waiting, now),
                     Action::Hold { reason } => fresh_leg(lane, LegState::Held { reason: reason.clone() }, now),
-                    Action::Reject(_) => held(lane, format!("route {} refuses this report", route.name))?,
+                    Action::Reject(_) => held_or_none(lane, format!("route {} refuses this report", route.name))?,
                     Action::Discard => {
                         info!(about = %draft.mid, to = %address, route = %route.name, "a delivery status notification is discarded");
                         return None;
@@ -294,7 +294,7 @@ impl<Q: Backlog> Desk<Q> {
             }
             // It stays where the mail was that it tells of: a person finds it a way, or a route does when it is released.
             Decision::NoRoute | Decision::Undecided => {
-                held(draft.lane.clone(), format!("no route takes this report to <{address}>"))?
+                held_or_none(draft.lane.clone(), format!("no route takes this report to <{address}>"))?
             }
         };
         info!(%mid, about = %draft.mid, kind = kind.name(), recipients = told.len(), "delivery status notification");

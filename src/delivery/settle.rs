@@ -199,7 +199,7 @@ impl Case<'_> {
 }
 
 /// Those that cannot carry the message: what a new round begins with.
-fn for_good(passed: &[Passed]) -> Vec<Passed> {
+pub fn for_good(passed: &[Passed]) -> Vec<Passed> {
     passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect()
 }
 

@@ -50,6 +50,21 @@ impl Secured {
         Self { relay, certificate, _folder: folder }
     }
 
+    /// The user has what every mechanism can be checked by, and wrong passwords cost no time.
+    fn with_verifier() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = Certificate::write(folder.path(), &["localhost"]);
+        let verifier = waypost_with_input(&["hash-password", "--scram"], &format!("{PASSWORD}\n"));
+        let relay = Setup::new()
+            .listener("tls: starttls, authentication: required, allow: []")
+            .server(&format!("tls: {}\nlogins: {{delay: 0s}}", certificate.as_tls()))
+            .server(&format!("users:\n  - {{name: {USER}, password: \"{}\"}}", verifier.trim()))
+            .route("name: all, deliver: [out]")
+            .provider("name: out, transport: maildir, path: out")
+            .start();
+        Self { relay, certificate, _folder: folder }
+    }
+
     fn certificate(&self) -> &Path {
         &self.certificate.certificate
     }
@@ -71,20 +86,7 @@ fn lossy(message: &[u8]) -> String {
 #[test]
 #[ignore = "needs msmtp"]
 fn msmtp_with_each_mechanism() {
-    let folder = tempfile::tempdir().unwrap();
-    let certificate = Certificate::write(folder.path(), &["localhost"]);
-    let verifier = waypost_with_input(&["hash-password", "--scram"], "correct horse\n");
-    let relay = Setup::new()
-        .listener("tls: starttls, authentication: required, allow: []")
-        .server(&format!(
-            "tls: {{certificate: \"{}\", key: \"{}\"}}\nlogins: {{delay: 0s}}",
-            certificate.certificate.display(),
-            certificate.key.display()
-        ))
-        .server(&format!("users:\n  - {{name: {USER}, password: \"{}\"}}", verifier.trim()))
-        .route("name: all, deliver: [out]")
-        .provider("name: out, transport: maildir, path: out")
-        .start();
+    let Secured { relay, certificate, _folder } = Secured::with_verifier();
     let content = marked(1, "app@sender.example", "one@a.example", 5_000);
     let message = relay.path().join("FILE");
     std::fs::write(&message, &content).unwrap();
@@ -113,16 +115,7 @@ fn msmtp_with_each_mechanism() {
 #[test]
 #[ignore = "needs gsasl"]
 fn gsasl_binds_the_channel() {
-    let folder = tempfile::tempdir().unwrap();
-    let certificate = Certificate::write(folder.path(), &["localhost"]);
-    let verifier = waypost_with_input(&["hash-password", "--scram"], "correct horse\n");
-    let relay = Setup::new()
-        .listener("tls: starttls, authentication: required, allow: []")
-        .server(&format!("tls: {}\nlogins: {{delay: 0s}}", certificate.as_tls()))
-        .server(&format!("users:\n  - {{name: {USER}, password: \"{}\"}}", verifier.trim()))
-        .route("name: all, deliver: [out]")
-        .provider("name: out, transport: maildir, path: out")
-        .start();
+    let Secured { relay, certificate, _folder } = Secured::with_verifier();
     let gsasl = |mechanism: &str, for_whom: Option<&str>, password: &str| {
         let mut gsasl = Command::new(tool("gsasl"));
         gsasl.args(["--smtp", "--starttls", "--connect", &format!("localhost:{}", relay.address.port())]);

@@ -11,8 +11,9 @@ use crate::config::Action;
 use crate::delivery::desk::Way;
 use crate::delivery::pending::{Draft, What};
 use crate::delivery::recall::Leased;
+use crate::delivery::settle::for_good;
 use crate::mail::{Diagnosis, EnhancedStatus, Mid, ProviderName, RouteName, Severity, Timestamp};
-use crate::queue::{Claim, Lane, Leg, LegRecipient, LegState, Orders, PassedWhy, QueueError, Wanted};
+use crate::queue::{Claim, Lane, Leg, LegRecipient, LegState, Orders, QueueError, Wanted};
 
 /// Legs that are written at one time: they share a sync of the journal.
 const AT_ONCE: usize = 128;
@@ -132,7 +133,7 @@ impl<'a> Order<'a> {
         let held = matches!(leg.state, LegState::Held { .. });
         Ok(match self.act {
             Act::Retry if held || leg.due <= self.now => Then::Unchanged,
-            Act::Retry => Then::leg(Leg { due: self.now, passed: for_good(&leg), ..leg }),
+            Act::Retry => Then::leg(Leg { due: self.now, passed: for_good(&leg.passed), ..leg }),
             Act::Hold if held => Then::Unchanged,
             Act::Hold => Then::leg(Leg { state: LegState::Held { reason: self.by.reason_of_hold() }, ..leg }),
             Act::Release if !held => Then::Unchanged,
@@ -155,7 +156,7 @@ impl<'a> Order<'a> {
     async fn released(&self, claim: &Claim, leg: Leg) -> Result<Then, QueueError> {
         let mut orders = Orders { since: Some(self.now), ..leg.orders.clone() };
         self.past_its_route(&leg, &mut orders);
-        let passed = for_good(&leg);
+        let passed = for_good(&leg.passed);
         let free = Leg { state: LegState::Waiting, due: self.now, orders, passed, ..leg };
         self.sent_on(claim, free, "released").await
     }
@@ -189,7 +190,7 @@ impl<'a> Order<'a> {
             return Ok(Then::Unchanged);
         }
         // By another route, what could not carry it cannot; to a provider by name, it is asked whatever it said.
-        let passed = if provider.is_some() { Vec::new() } else { for_good(&leg) };
+        let passed = if provider.is_some() { Vec::new() } else { for_good(&leg.passed) };
         let moved = Leg { lane, orders, passed, attempts: 0, due: self.now, ..leg };
         self.sent_on(claim, moved, "moved").await
     }
@@ -235,10 +236,6 @@ impl Then {
     fn leg(leg: Leg) -> Self {
         Self::Legs(vec![leg])
     }
-}
-
-fn for_good(leg: &Leg) -> Vec<crate::queue::Passed> {
-    leg.passed.iter().filter(|passed| passed.why == PassedWhy::Unsupported).cloned().collect()
 }
 
 fn draft(claim: &Claim) -> Draft {
