@@ -151,7 +151,14 @@ async fn session(mut stream: TcpStream, arrivals: &Arrivals, numbers: Rc<memmem:
     stream.write_all(b"220 sink.example ESMTP\r\n").await?;
     let mut buffer = Vec::with_capacity(64 << 10);
     let mut replies = Vec::new();
-    let (mut data, mut recipients) = (false, 0);
+    let note = |content: &[u8], recipients: u32| {
+        let Some(found) = numbers.find(&content[..content.len().min(4096)]) else { return };
+        let digits = content.get(found + 8..found + 18).and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(number) = digits.and_then(|digits| digits.parse().ok()) {
+            arrivals.came(number, recipients);
+        }
+    };
+    let (mut data, mut chunk, mut recipients) = (false, None::<usize>, 0);
     // In data: octets that were looked through for its end already.
     let mut searched = 0;
     loop {
@@ -160,6 +167,14 @@ async fn session(mut stream: TcpStream, arrivals: &Arrivals, numbers: Rc<memmem:
         }
         let mut at = 0;
         loop {
+            if let Some(size) = chunk {
+                let Some(content) = buffer.get(at..at + size) else { break };
+                note(content, recipients);
+                at += size;
+                (chunk, recipients) = (None, 0);
+                replies.extend(b"250 2.0.0 taken\r\n");
+                continue;
+            }
             if data {
                 let from = at + searched;
                 let Some(end) = memmem::find(&buffer[from..], b"\r\n.\r\n") else {
@@ -167,12 +182,7 @@ async fn session(mut stream: TcpStream, arrivals: &Arrivals, numbers: Rc<memmem:
                     break;
                 };
                 let content = &buffer[at..from + end];
-                if let Some(found) = numbers.find(&content[..content.len().min(4096)]) {
-                    let digits = content.get(found + 8..found + 18).and_then(|digits| std::str::from_utf8(digits).ok());
-                    if let Some(number) = digits.and_then(|digits| digits.parse().ok()) {
-                        arrivals.came(number, recipients);
-                    }
-                }
+                note(content, recipients);
                 at = from + end + 5;
                 (data, recipients, searched) = (false, 0, 0);
                 replies.extend(b"250 2.0.0 taken\r\n");
@@ -182,9 +192,8 @@ async fn session(mut stream: TcpStream, arrivals: &Arrivals, numbers: Rc<memmem:
             let line = &buffer[at..at + end];
             at += end + 1;
             match line.get(..4).map(<[u8]>::to_ascii_uppercase).as_deref() {
-                Some(b"EHLO") => {
-                    replies.extend(b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
-                }
+                Some(b"EHLO") => replies
+                    .extend(b"250-sink.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"),
                 Some(b"RCPT") => {
                     recipients += 1;
                     replies.extend(b"250 2.1.5 ok\r\n");
@@ -192,6 +201,11 @@ async fn session(mut stream: TcpStream, arrivals: &Arrivals, numbers: Rc<memmem:
                 Some(b"DATA") => {
                     data = true;
                     replies.extend(b"354 go on\r\n");
+                }
+                // All of the content in one chunk, as the relay sends it.
+                Some(b"BDAT") => {
+                    let words = std::str::from_utf8(line).ok().map(|line| line.split_ascii_whitespace().nth(1));
+                    chunk = words.flatten().and_then(|size| size.parse().ok());
                 }
                 Some(b"QUIT") => {
                     replies.extend(b"221 2.0.0 bye\r\n");

@@ -263,6 +263,7 @@ impl<'a> Post<'a> {
                     destination: transport.by_destination().then(|| recipient.address.domain().clone()),
                     content: Content::memory(self.content.clone(), self.envelope.header_size as usize),
                     tls,
+                    at_once: false,
                     progress: Progress::default(),
                 };
                 let outcome = timeout(ATTEMPT, transport.attempt(&attempt)).await;

@@ -247,7 +247,8 @@ impl<Q: Backlog> Desk<Q> {
         }
         let mut notices = Vec::new();
         for kind in kinds {
-            notices.extend(self.notice(kind, draft).await);
+            // In a place of its own, for few settlements have any.
+            notices.extend(Box::pin(self.notice(kind, draft)).await);
         }
         notices
     }

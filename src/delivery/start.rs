@@ -16,7 +16,7 @@ use super::schedule::{Jitter, Schedule};
 use super::scheduler::{Blocks, Scheduler};
 use super::settle::{History, expired, permanent, round_over};
 use super::span::after;
-use crate::config::{Route, Sticky};
+use crate::config::{OnUnknown, Route, Sticky};
 use crate::mail::{Diagnosis, EnhancedStatus, ProviderName, Severity, Timestamp};
 use crate::queue::{Lane, LegRecipient, Passed, PassedWhy};
 use crate::transport::{Attempt, Progress};
@@ -311,6 +311,7 @@ impl<Q: Backlog> Scheduler<Q> {
             destination: patient.destination.clone(),
             content: self.desk.queue.content(pending.mid, &pending.envelope),
             tls: pending.route.tls,
+            at_once: pending.route.on_unknown == OnUnknown::Next,
             progress: progress.clone(),
         };
         if probe {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,7 @@ use super::stream::{Stream, Written};
 use super::tls::{Check, Tls};
 use crate::config::Timeouts;
 use crate::mail::Domain;
+use crate::queue::QueueError;
 use crate::smtp::client::{
     Action, Break, Capabilities, Client, Failure, Input, Login, Settings, StartTls, Step, Stuffing, Transaction,
     Verdict,
@@ -26,6 +28,9 @@ use crate::smtp::client::{
 
 /// RSET and QUIT are courtesies: nobody waits long for them.
 const COURTESY: Duration = Duration::from_secs(5);
+
+/// A server that said something so lately is not about to close for want of mail.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// What a closing server's last words are heard of.
 const MOST_FAREWELL: usize = 64 * 1024;
@@ -40,6 +45,8 @@ pub(super) struct Opener {
     pub(super) source: Option<IpAddr>,
     pub(super) timeouts: Timeouts,
     pub(super) tls: Tls,
+    /// A server offered CHUNKING and knew no BDAT: DATA from then on.
+    pub(super) no_chunks: AtomicBool,
 }
 
 /// Where to, and under which name.
@@ -102,11 +109,14 @@ pub(super) struct Connection {
     encryption: Encryption,
     security: Security,
     transactions: u32,
+    /// When the server last said something.
+    heard: Instant,
 }
 
 enum Event {
     Ready,
     SendContent,
+    SendWhole(Bytes),
     Finished(Vec<Verdict>),
     Failed(Failure),
     Closed,
@@ -158,6 +168,7 @@ impl Connection {
             encryption,
             security: Security::Clear,
             transactions: 0,
+            heard: Instant::now(),
         };
         if let Encryption::Implicit(_) = encryption {
             let handshake = connection.handshake().await;
@@ -166,7 +177,7 @@ impl Connection {
         match connection.advance().await {
             Event::Ready => Ok(connection),
             Event::Failed(failure) => Err(NoSession::Session(failure)),
-            Event::SendContent | Event::Finished(_) | Event::Closed => {
+            Event::SendContent | Event::SendWhole(_) | Event::Finished(_) | Event::Closed => {
                 Err(NoSession::Session(Failure::Broken { step: Step::Greeting, how: Break::Closed }))
             }
         }
@@ -208,17 +219,32 @@ impl Connection {
     /// one, or of no more use.
     pub(super) async fn hand_over(&mut self, outgoing: &Outgoing<'_>) -> Vec<Verdict> {
         self.transactions += 1;
+        let whole = match self.whole(outgoing).await {
+            Ok(whole) => whole,
+            Err(error) => {
+                let how = Break::Content(error.to_string());
+                let lost = Failure::Broken { step: Step::Content, how };
+                return vec![Verdict::Lost(lost); outgoing.recipients.len()];
+            }
+        };
         let transaction = Transaction {
             envelope: outgoing.envelope,
             recipients: &outgoing.recipients,
             size: outgoing.size,
             utf8_header: outgoing.utf8_header,
+            chunk: whole.as_ref().map(|pieces| pieces.iter().map(Bytes::len).sum()),
         };
+        let mut whole = whole.unwrap_or_default();
         self.step(Input::Transaction(transaction));
         let verdicts = loop {
             match self.advance().await {
                 Event::Finished(verdicts) => break verdicts,
                 Event::SendContent => self.send_content(outgoing).await,
+                Event::SendWhole(commands) => {
+                    whole.push_front(commands);
+                    outgoing.progress.sending_the_last();
+                    self.send_whole(std::mem::take(&mut whole)).await;
+                }
                 Event::Ready => {}
                 Event::Failed(failure) => break vec![Verdict::Lost(failure); outgoing.recipients.len()],
                 Event::Closed => {
@@ -230,9 +256,28 @@ impl Connection {
         // RSET after a refusal; nothing is left to do after an acceptance.
         match self.advance().await {
             Event::Ready => {}
-            Event::SendContent | Event::Finished(_) | Event::Failed(_) | Event::Closed => self.stream = None,
+            Event::SendContent | Event::SendWhole(_) | Event::Finished(_) | Event::Failed(_) | Event::Closed => {
+                self.stream = None;
+            }
+        }
+        if self.client.misread_chunk() && !self.opener.no_chunks.swap(true, Ordering::Relaxed) {
+            tracing::warn!(server = self.name, "offers CHUNKING and takes no BDAT: mail goes by DATA from now on");
         }
         verdicts
+    }
+
+    /// The content, if it may leave in one write with the commands before it.
+    async fn whole(&self, outgoing: &Outgoing<'_>) -> Result<Option<VecDeque<Bytes>>, QueueError> {
+        let fit = outgoing.at_once && outgoing.size <= PIECE_SIZE as u64;
+        let able = self.client.takes_chunks() && !self.opener.no_chunks.load(Ordering::Relaxed);
+        if !fit || !able || self.heard.elapsed() >= FRESH {
+            return Ok(None);
+        }
+        let (mut pieces, mut source) = (VecDeque::new(), outgoing.content());
+        while let Some(piece) = source.next().await? {
+            pieces.push_back(piece);
+        }
+        Ok(Some(pieces))
     }
 
     /// Says QUIT and closes, without waiting long.
@@ -259,6 +304,7 @@ impl Connection {
                     },
                     Action::Ready => return Event::Ready,
                     Action::SendContent => return Event::SendContent,
+                    Action::SendWhole(commands) => return Event::SendWhole(commands),
                     Action::Finished(verdicts) => return Event::Finished(verdicts),
                     Action::Failed(failure) => return Event::Failed(failure),
                     Action::Close => {
@@ -270,7 +316,10 @@ impl Connection {
             let until = wait.until(&self.client, &self.opener.timeouts);
             let Some(stream) = &mut self.stream else { return Event::Closed };
             match timeout_at(until, stream.read(&mut self.unread)).await {
-                Ok(Ok(1..)) => self.listen(),
+                Ok(Ok(1..)) => {
+                    self.heard = Instant::now();
+                    self.listen();
+                }
                 Ok(Ok(0)) => self.broken(Break::Closed),
                 Ok(Err(error)) => self.broken(Break::Io(error.to_string())),
                 Err(_) => self.broken(Break::TimedOut),
@@ -363,6 +412,20 @@ impl Connection {
         let end_size = end.len();
         pieces.push(end);
         self.write_content(pieces.into(), end_size, until).await;
+    }
+
+    /// Writes commands and content. What the server says meanwhile is heard when all is written, or cannot be.
+    async fn send_whole(&mut self, mut pieces: VecDeque<Bytes>) {
+        let Some(stream) = &mut self.stream else { return };
+        let written = timeout(self.opener.timeouts.content, stream.write(&mut pieces, &mut self.unread, false)).await;
+        if pieces.is_empty() {
+            self.step(Input::EndOfContent);
+        }
+        match written {
+            Ok(Ok(Written::All | Written::Heard)) => self.listen(),
+            Ok(Err(error)) => self.broken(Break::Io(error.to_string())),
+            Err(_) => self.broken(Break::TimedOut),
+        }
     }
 
     /// Writes pieces of the content, the last `end_size` octets of them its end. False where nothing more is to be sent.

@@ -18,6 +18,8 @@ pub(super) struct Outgoing<'a> {
     /// Octets of the content as it is sent, before dot-stuffing.
     pub(super) size: u64,
     pub(super) utf8_header: bool,
+    /// It may leave in one write, so that an end of the connection amid it is one more outcome of `unknown`.
+    pub(super) at_once: bool,
     pub(super) progress: &'a Progress,
     content: &'a Content,
     /// Goes out in place of the stored header section.
@@ -36,6 +38,7 @@ impl<'a> Outgoing<'a> {
             recipients: attempt.recipients().collect(),
             size: attempt.content.size(),
             utf8_header: false,
+            at_once: attempt.at_once,
             progress: &attempt.progress,
             content: &attempt.content,
             header: None,

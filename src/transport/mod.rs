@@ -54,6 +54,8 @@ pub struct Attempt {
     pub content: Content,
     /// The least TLS that the route asks for, above what the provider itself is set to.
     pub tls: Option<TlsFloor>,
+    /// No pains are to be taken to keep outcomes of `Unknown` few: the route goes on with the next provider behind them.
+    pub at_once: bool,
     pub progress: Progress,
 }
 

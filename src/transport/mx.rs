@@ -11,6 +11,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -63,6 +64,7 @@ impl MxTransport {
             source: settings.source,
             timeouts: provider.timeout,
             tls,
+            no_chunks: AtomicBool::new(false),
         };
         let limits = PoolLimits {
             idle: Duration::from_secs(10),
@@ -212,7 +214,7 @@ impl MxTransport {
         }
         while gone.len() < MOST_HOSTS {
             let outgoing = Outgoing::new(attempt, None).await?;
-            let mut connection = match (self.open(domain, attempt.tls, asked, &gone).await, last.take()) {
+            let mut connection = match (Box::pin(self.open(domain, attempt.tls, asked, &gone)).await, last.take()) {
                 (Ok(connection), _) => connection,
                 // What a host said itself tells more than that no other one is left.
                 (Err(_), Some(outcomes)) => return Ok(outcomes),

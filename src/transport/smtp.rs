@@ -8,6 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -115,6 +116,7 @@ impl SmtpTransport {
             source: settings.source,
             timeouts: provider.timeout,
             tls,
+            no_chunks: AtomicBool::new(false),
         };
         Ok(Self {
             opener: Arc::new(opener),
@@ -205,7 +207,8 @@ impl SmtpTransport {
             }
         }
         let outgoing = Outgoing::new(attempt, self.flavor).await?;
-        let mut connection = self.open(encryption(self.tls, attempt.tls), &judge).await?;
+        // In a place of its own: most attempts find a session, and are the smaller for it.
+        let mut connection = Box::pin(self.open(encryption(self.tls, attempt.tls), &judge)).await?;
         let verdicts = hand_over(&mut connection, outgoing).await;
         let outcomes = judged(&connection, &verdicts);
         self.pool.put((), connection);

@@ -131,6 +131,7 @@ pub fn attempt(recipients: &[&str], content: impl Into<Bytes>) -> Attempt {
         destination: None,
         content: Content::memory(content, header_size),
         tls: None,
+        at_once: true,
         progress: Progress::default(),
     }
 }

@@ -13,7 +13,7 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// RFC 3461.
     pub dsn: bool,
-    /// RFC 3030. Known, not used: DATA serves as well, with no reply to wait for between chunks.
+    /// RFC 3030.
     pub chunking: bool,
     /// RFC 3207.
     pub starttls: bool,

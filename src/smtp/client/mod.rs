@@ -5,12 +5,14 @@
 //! - what the server sends is taken only while a reply is due; anything that is no reply ends the session;
 //! - octets that came before TLS are dropped (RFC 3207, 4.2), and what was offered then is forgotten;
 //! - a password goes out only under TLS, or where the settings say that clear is safe;
-//! - the content is sent only where the server took a recipient (RFC 5321, 3.3; RFC 2920, 3.1);
+//! - DATA's content is sent only where the server took a recipient (RFC 5321, 3.3; RFC 2920, 3.1); a chunk leaves with
+//!   the commands before it, and a server that takes none of them drops it (RFC 3030, section 2);
 //! - LMTP's replies to the content are each one recipient's, in the order of RCPT (RFC 2033, 4.2);
 //! - each recipient of a transaction gets exactly one verdict, in the order given; a verdict of `Unanswered` means that
-//!   the final dot may have left, any other that what it says is certain.
+//!   the last octet of the content may have left, any other that what it says is certain.
 
 mod capability;
+mod chunk;
 mod opening;
 mod replies;
 mod status;
@@ -45,7 +47,7 @@ pub enum Input<'a> {
     TlsUp,
     /// Hand over a message. Only while the machine is idle.
     Transaction(Transaction<'a>),
-    /// All of the content has been sent; its end (`Stuffing::end`) is about to be.
+    /// All of the content has been sent; its end (`Stuffing::end`; the last octet of a chunk) is about to be.
     EndOfContent,
     /// Take leave. Only while the machine is idle.
     Quit,
@@ -62,6 +64,8 @@ pub enum Action {
     Ready,
     /// Send the content, dot-stuffed; then `Input::EndOfContent`, then its end.
     SendContent,
+    /// Send these commands and, in the same write, the content as it is; with its last octet `Input::EndOfContent`.
+    SendWhole(Bytes),
     /// The transaction is over: one verdict for each of its recipients.
     Finished(Vec<Verdict>),
     /// The session did not come about.
@@ -106,6 +110,9 @@ pub struct Transaction<'a> {
     pub size: u64,
     /// The header section itself is beyond ASCII (RFC 6532); addresses are seen to by the machine.
     pub utf8_header: bool,
+    /// So many octets of content, all of it, are at hand to follow the commands at once. Goes by where the server takes no
+    /// chunks (`Client::takes_chunks`).
+    pub chunk: Option<usize>,
 }
 
 /// What came of one recipient.
@@ -205,6 +212,7 @@ pub struct Client {
     replies: Replies,
     offered: Capabilities,
     taken: u64,
+    misread_chunk: bool,
 }
 
 #[derive(Debug)]
@@ -220,6 +228,9 @@ enum State {
     ExpectEnvelope(Running),
     SendingContent(Running),
     ExpectFinal(Running),
+    /// Commands and content are on their way together, in one chunk.
+    SendingWhole(Running),
+    ExpectWhole(Running),
     ExpectReset,
     ExpectQuit,
     Over,
@@ -229,7 +240,7 @@ impl Client {
     /// A session on a fresh connection: the server speaks first.
     pub fn new(settings: Settings) -> Self {
         let (replies, offered) = (Replies::default(), Capabilities::default());
-        Self { settings, state: State::ExpectGreeting, replies, offered, taken: 0 }
+        Self { settings, state: State::ExpectGreeting, replies, offered, taken: 0, misread_chunk: false }
     }
 
     pub fn offered(&self) -> &Capabilities {
@@ -259,6 +270,8 @@ impl Client {
             State::ExpectAuth(_) => Step::Auth,
             State::ExpectEnvelope(running) => running.at(),
             State::SendingContent(_) | State::ExpectFinal(_) => Step::Content,
+            // Replies to a group of commands may come together, behind the last of them (RFC 2920, 3.2).
+            State::SendingWhole(_) | State::ExpectWhole(_) => Step::Content,
             State::ExpectReset => Step::Reset,
             State::Idle | State::ExpectQuit | State::Over => Step::Quit,
         }
@@ -274,6 +287,7 @@ impl Client {
             Input::EndOfContent => {
                 self.state = match self.take() {
                     State::SendingContent(running) => State::ExpectFinal(running),
+                    State::SendingWhole(running) => State::ExpectWhole(running),
                     state => state,
                 };
             }
@@ -357,6 +371,8 @@ impl Client {
             State::ExpectAuth(auth) => self.auth(auth, reply, out),
             State::ExpectEnvelope(running) => self.envelope(running, reply, out),
             State::ExpectFinal(running) => self.final_reply(running, reply, out),
+            State::SendingWhole(running) => self.reply_to_whole(running, false, reply, out),
+            State::ExpectWhole(running) => self.reply_to_whole(running, true, reply, out),
             State::ExpectReset if reply.is_positive() => self.ready(out),
             State::ExpectReset | State::ExpectQuit => out.push(Action::Close),
             state @ (State::Handshake | State::Idle | State::SendingContent(_) | State::Over) => self.state = state,
@@ -369,13 +385,20 @@ impl Client {
             out.extend([Action::Finished(vec![lost; transaction.recipients.len()]), Action::Close]);
             return;
         }
-        let mut running = Running::new(&transaction, &self.offered);
+        let chunk = transaction.chunk.filter(|_| self.takes_chunks());
+        let mut running = Running::new(&transaction, &self.offered, chunk);
         if running.is_decided() {
             out.extend([Action::Finished(running.verdicts()), Action::Ready]);
             return;
         }
-        running.send(self.offered.pipelining, out);
-        self.state = State::ExpectEnvelope(running);
+        let commands = running.send(self.offered.pipelining);
+        if chunk.is_some() {
+            out.push(Action::SendWhole(commands));
+            self.state = State::SendingWhole(running);
+        } else {
+            out.push(Action::Send(commands));
+            self.state = State::ExpectEnvelope(running);
+        }
     }
 
     fn envelope(&mut self, mut running: Running, reply: Reply, out: &mut Vec<Action>) {
@@ -389,7 +412,7 @@ impl Client {
         match running.reply(reply) {
             Ok(Next::Await) => self.state = State::ExpectEnvelope(running),
             Ok(Next::Send) => {
-                running.send(self.offered.pipelining, out);
+                out.push(Action::Send(running.send(self.offered.pipelining)));
                 self.state = State::ExpectEnvelope(running);
             }
             Ok(Next::Content) => {
@@ -405,11 +428,7 @@ impl Client {
                 out.push(Action::Send(Bytes::from_static(b".\r\n")));
                 self.state = State::ExpectEnvelope(running);
             }
-            Ok(Next::Done) => {
-                out.push(Action::Finished(running.verdicts()));
-                out.push(Action::Send(Bytes::from_static(b"RSET\r\n")));
-                self.state = State::ExpectReset;
-            }
+            Ok(Next::Taken | Next::Done) => self.reset(running, out),
             Err(reply) => {
                 self.state = State::ExpectEnvelope(running);
                 self.fail(Failure::Garbage { step, garbage: Garbage::Senseless(reply) }, out);
@@ -442,6 +461,13 @@ impl Client {
         }
     }
 
+    /// The transaction came to nothing; the next one begins on clean ground.
+    fn reset(&mut self, running: Running, out: &mut Vec<Action>) {
+        out.push(Action::Finished(running.verdicts()));
+        out.push(Action::Send(Bytes::from_static(b"RSET\r\n")));
+        self.state = State::ExpectReset;
+    }
+
     fn ready(&mut self, out: &mut Vec<Action>) {
         self.state = State::Idle;
         out.push(Action::Ready);
@@ -459,11 +485,13 @@ impl Client {
             | State::ExpectStartTls
             | State::Handshake
             | State::ExpectAuth(_) => out.push(Action::Failed(failure)),
-            State::ExpectEnvelope(mut running) | State::SendingContent(mut running) => {
+            State::ExpectEnvelope(mut running)
+            | State::SendingContent(mut running)
+            | State::SendingWhole(mut running) => {
                 running.decide_rest(&Verdict::Lost(failure));
                 out.push(Action::Finished(running.verdicts()));
             }
-            State::ExpectFinal(mut running) => {
+            State::ExpectFinal(mut running) | State::ExpectWhole(mut running) => {
                 running.decide_rest(&Verdict::Unanswered(failure));
                 out.push(Action::Finished(running.verdicts()));
             }

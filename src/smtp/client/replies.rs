@@ -30,7 +30,7 @@ pub enum Garbage {
     ManyLines,
     #[error("one reply has the codes {0} and {1}")]
     Codes(u16, u16),
-    #[error("the reply {0} makes no sense here")]
+    #[error("the reply '{code} {text}' makes no sense here", code = .0.code, text = .0.text())]
     Senseless(Reply),
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Action, Break, Capabilities, Failure, Need, Step, Transaction, Verdict};
+use super::{Break, Capabilities, Failure, Need, Step, Transaction, Verdict};
 use crate::mail::{BodyKind, Envelope, Notify, Recipient, Ret};
 use crate::smtp::reply::Reply;
 use crate::smtp::xtext;
@@ -34,6 +34,8 @@ enum Expect {
     Rcpt(usize),
     Data,
     LoneDot,
+    /// The one chunk, which is all of the content (RFC 3030, section 2).
+    Chunk,
 }
 
 /// What follows from a reply.
@@ -43,12 +45,15 @@ pub(super) enum Next {
     Send,
     Content,
     LoneDot,
+    /// The server took the chunk, and the transaction is over on its side too.
+    Taken,
     Done,
 }
 
 impl Running {
-    pub(super) fn new(transaction: &Transaction<'_>, offered: &Capabilities) -> Self {
-        let &Transaction { envelope, recipients, size, utf8_header } = transaction;
+    /// `chunk`: the octets of the content, which follows the commands unasked.
+    pub(super) fn new(transaction: &Transaction<'_>, offered: &Capabilities, chunk: Option<usize>) -> Self {
+        let &Transaction { envelope, recipients, size, utf8_header, .. } = transaction;
         let utf8_sender = utf8_header || envelope.reverse_path.as_ref().is_some_and(|path| path.needs_smtputf8());
         let lack = |recipient: &Recipient| {
             if let Some(largest) = offered.largest().filter(|&largest| size > largest) {
@@ -69,7 +74,10 @@ impl Running {
         for (index, (recipient, _)) in open() {
             unsent.push_back((Expect::Rcpt(index), rcpt(recipient, offered)));
         }
-        unsent.push_back((Expect::Data, Bytes::from_static(b"DATA\r\n")));
+        unsent.push_back(match chunk {
+            Some(octets) => (Expect::Chunk, format!("BDAT {octets} LAST\r\n").into()),
+            None => (Expect::Data, Bytes::from_static(b"DATA\r\n")),
+        });
         Self { unsent, awaited: VecDeque::new(), recipients: states, mail_taken: false }
     }
 
@@ -79,6 +87,7 @@ impl Running {
             Some(Expect::Mail) | None => Step::Mail,
             Some(Expect::Rcpt(_)) => Step::Rcpt,
             Some(Expect::Data | Expect::LoneDot) => Step::Data,
+            Some(Expect::Chunk) => Step::Content,
         }
     }
 
@@ -86,19 +95,20 @@ impl Running {
         self.recipients.iter().all(|state| matches!(state, State::Decided(_)))
     }
 
-    fn is_taken(&self) -> bool {
+    /// The server took one of the recipients.
+    pub(super) fn is_taken(&self) -> bool {
         self.recipients.iter().any(|state| matches!(state, State::Taken))
     }
 
     /// All commands in one write (RFC 2920), or the next one.
-    pub(super) fn send(&mut self, pipelining: bool, out: &mut Vec<Action>) {
+    pub(super) fn send(&mut self, pipelining: bool) -> Bytes {
         let count = if pipelining { self.unsent.len() } else { 1 };
         let mut octets = BytesMut::new();
         for (expect, command) in self.unsent.drain(..count.min(self.unsent.len())) {
             self.awaited.push_back(expect);
             octets.extend_from_slice(&command);
         }
-        out.push(Action::Send(octets.freeze()));
+        octets.freeze()
     }
 
     /// Takes the next reply in; gives it back where it makes no sense.
@@ -127,7 +137,12 @@ impl Running {
                 return Ok(Next::LoneDot);
             }
             Expect::LoneDot => return Ok(Next::Done),
-            Expect::Mail | Expect::Rcpt(_) | Expect::Data => {
+            Expect::Chunk if reply.is_positive() || refused => {
+                let next = if reply.is_positive() { Next::Taken } else { Next::Done };
+                self.decide_rest(&Verdict::Replied(Step::Content, reply));
+                return Ok(next);
+            }
+            Expect::Mail | Expect::Rcpt(_) | Expect::Data | Expect::Chunk => {
                 self.awaited.push_front(expect);
                 return Err(reply);
             }

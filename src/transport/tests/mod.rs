@@ -1,5 +1,6 @@
 //! The SMTP transports against scripted servers on real sockets.
 
+mod chunk;
 mod mx;
 mod script;
 mod smtp;
@@ -106,6 +107,7 @@ fn attempt_with(recipients: &[&str], content: Bytes) -> Attempt {
         content: Content::memory(content, header_size),
         envelope: Arc::new(envelope),
         tls: None,
+        at_once: true,
         progress: Progress::default(),
     }
 }

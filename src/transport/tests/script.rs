@@ -1,7 +1,7 @@
 //! A server that follows a script, for one connection after the other.
 //!
 //! Each entry of a script is one step: `>EHLO` reads a line that has to start so; `!content` reads up to the final dot;
-//! `!some` reads some octets; `!tls` is the server's handshake; `!hang` says nothing more, with the clock stopped so that
+//! `!chunk N` reads so many octets; `!some` reads some octets; `!tls` is the server's handshake; `!hang` says nothing more, with the clock stopped so that
 //! the client's time-out comes at once; `!drip LINE` sends a line octet by octet; `!flood LINE` sends it again and again;
 //! `!close` and `!reset` end the connection; anything else is a line to send. At a script's end the server waits for the
 //! client to close.
@@ -107,6 +107,12 @@ async fn play(stream: TcpStream, acceptor: Option<TlsAcceptor>, script: &[&'stat
             }
             ("!", "content") => {
                 session.content.push(content(&mut io).await);
+                Ok(())
+            }
+            ("!", chunk) if chunk.starts_with("chunk ") => {
+                let mut content = vec![0; chunk[6..].parse().unwrap()];
+                io.read_exact(&mut content).await.unwrap();
+                session.content.push(String::from_utf8(content).unwrap());
                 Ok(())
             }
             ("!", "some") => io.read_exact(&mut [0; 1000]).await.map(drop),

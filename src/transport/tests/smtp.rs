@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Credentials, Flavor, Secret, SmtpSettings, SmtpTls};
 use crate::transport::SmtpTransport;
 
-fn settings(host: &str, address: SocketAddr) -> SmtpSettings {
+pub(super) fn settings(host: &str, address: SocketAddr) -> SmtpSettings {
     SmtpSettings {
         host: host.to_owned(),
         port: address.port(),
@@ -21,12 +21,12 @@ fn settings(host: &str, address: SocketAddr) -> SmtpSettings {
     }
 }
 
-fn transport(settings: &SmtpSettings) -> SmtpTransport {
+pub(super) fn transport(settings: &SmtpSettings) -> SmtpTransport {
     SmtpTransport::new(&provider(), settings, &environment(FakeDns::default())).unwrap()
 }
 
 /// A script from pieces.
-fn script(parts: &[&[&'static str]]) -> Vec<&'static str> {
+pub(super) fn script(parts: &[&[&'static str]]) -> Vec<&'static str> {
     parts.concat()
 }
 

@@ -1,5 +1,7 @@
 //! The machine against scripted servers: what it says, and what it makes of the answers.
 
+mod chunk;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 
@@ -94,6 +96,7 @@ impl Player<'_> {
                     recipients: &recipients,
                     size: self.envelope.size,
                     utf8_header: false,
+                    chunk: Some(self.envelope.size as usize),
                 };
                 self.step(|client, _, out| client.step(Input::Transaction(transaction), out));
                 self.step(|client, buffer, out| client.step(Input::Octets(buffer), out));
@@ -103,6 +106,10 @@ impl Player<'_> {
                 self.log.push("(content)".to_owned());
                 self.step(|client, _, out| client.step(Input::EndOfContent, out));
                 self.step(|client, buffer, out| client.step(Input::Octets(buffer), out));
+            }
+            Action::SendWhole(commands) => {
+                self.act(Action::Send(commands));
+                self.act(Action::SendContent);
             }
             Action::Finished(verdicts) => self.log.extend(verdicts.iter().map(|verdict| match verdict {
                 Verdict::Replied(step, reply) => format!("= {step}: {}", reply.code),
@@ -196,7 +203,7 @@ fn refusals_and_ends_of_a_pipelined_transaction() {
     );
     pipelined(
         "250 ok\r\n250 ok\r\n250 what\r\n",
-        &["= lost: the reply 250 what\r\n makes no sense here (at DATA)", "(close)"],
+        &["= lost: the reply '250 what' makes no sense here (at DATA)", "(close)"],
     );
     pipelined("what?\r\n", &["= lost: 'what?' is no SMTP reply (at MAIL)", "(close)"]);
     pipelined("250 ok\r\n550 no\r\n554 no\r\n500 eh\r\n", &["= RCPT: 550", "RSET", "(close)"]);
@@ -236,7 +243,7 @@ fn openings_that_fail() {
     for (settings, server, last) in [
         (settings(), "421 busy\r\n", "the greeting was refused: 421 busy"),
         (settings(), "554 go away\r\n", "the greeting was refused: 554 go away"),
-        (settings(), "354 what\r\n", "the reply 354 what\r\n makes no sense here (at the greeting)"),
+        (settings(), "354 what\r\n", "the reply '354 what' makes no sense here (at the greeting)"),
         (settings(), "SSH-2.0-x\r\n", "'SSH-2.0-x' is no SMTP reply (at the greeting)"),
         (settings(), "<end>", "the server closed the connection (at the greeting)"),
         (settings(), "220 mx\r\n421 busy\r\n", "EHLO was refused: 421 busy"),
@@ -413,7 +420,8 @@ fn sending() -> (Client, Vec<Action>) {
     let envelope = envelope(&["a@b.example"]);
     client.step(Input::Octets(&mut OPEN.as_bytes().into()), &mut out);
     let recipients: Vec<_> = envelope.recipients.iter().collect();
-    let transaction = Transaction { envelope: &envelope, recipients: &recipients, size: 1, utf8_header: false };
+    let transaction =
+        Transaction { envelope: &envelope, recipients: &recipients, size: 1, utf8_header: false, chunk: None };
     client.step(Input::Transaction(transaction), &mut out);
     client.step(Input::Octets(&mut b"250 ok\r\n250 ok\r\n354 go\r\n"[..].into()), &mut out);
     assert_eq!(out.pop(), Some(Action::SendContent));
