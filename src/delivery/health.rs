@@ -281,6 +281,8 @@ fn pause_asked(outcomes: &[Outcome]) -> Option<Option<Duration>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
     use crate::delivery::fixtures::{moment, provider};
     use crate::mail::{Diagnosis, EnhancedStatus, Severity};
@@ -313,16 +315,12 @@ mod tests {
         Outcome::Throttled { retry_after: seconds.map(Duration::from_secs), diagnosis: says() }
     }
 
+    /// Of a message of its own.
     fn tell(health: &mut Health, of: &Patient, outcome: Outcome, probe: bool, second: u64) -> Recorded {
+        static MESSAGES: AtomicU64 = AtomicU64::new(1);
+        let mid = Mid::new(moment(second), MESSAGES.fetch_add(1, Ordering::Relaxed).into());
         let outcomes = [outcome];
-        health.record(
-            of,
-            &SETTINGS,
-            32,
-            (&outcomes, Sign::of(&outcomes), probe),
-            Mid::floor(moment(second)),
-            moment(second),
-        )
+        health.record(of, &SETTINGS, 32, (&outcomes, Sign::of(&outcomes), probe), mid, moment(second))
     }
 
     #[test]
