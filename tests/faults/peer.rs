@@ -25,7 +25,7 @@ pub enum Step {
     Data,
     /// Some of the content has been read.
     Content,
-    /// The final dot has been read, and the message is kept.
+    /// The last octet of the content has been read, and the message is kept.
     Final,
     /// After a recipient that was put off.
     Reset,
@@ -52,6 +52,8 @@ pub struct Script {
     pub way: Way,
     pub times: usize,
     pub pipelining: bool,
+    /// Offers CHUNKING.
+    pub chunks: bool,
     /// Offers STARTTLS.
     pub tls: Option<Arc<ServerConfig>>,
 }
@@ -172,7 +174,8 @@ impl<'a> Session<'a> {
                     self.comes_to(if secure { Step::SecureHello } else { Step::Hello })?;
                     let pipelining = if script.pipelining { "250-PIPELINING\r\n" } else { "" };
                     let tls = if script.tls.is_some() && !secure { "250-STARTTLS\r\n" } else { "" };
-                    self.say(&format!("250-peer.example\r\n{pipelining}{tls}250 8BITMIME"))?;
+                    let chunks = if script.chunks { "250-CHUNKING\r\n" } else { "" };
+                    self.say(&format!("250-peer.example\r\n{pipelining}{chunks}{tls}250 8BITMIME"))?;
                 }
                 "HELO" => self.say("250 peer.example")?,
                 "STARTTLS" => {
@@ -202,12 +205,20 @@ impl<'a> Session<'a> {
                     self.comes_to(Step::Data)?;
                     self.say("354 go ahead")?;
                     let content = self.content()?;
-                    if script.step == Step::Final && self.shared.misbehaves() {
-                        self.shared.seen.lock().unwrap().kept += 1;
+                    self.has_all(&content)?;
+                }
+                "BDAT" => {
+                    self.comes_to(Step::Data)?;
+                    let size = line.split_whitespace().nth(1).and_then(|size| size.parse().ok()).ok_or_else(over)?;
+                    while self.unread.len() < size {
+                        self.more()?;
                     }
-                    self.comes_to(Step::Final)?;
-                    self.shared.seen.lock().unwrap().taken.push(mark_in(&content));
-                    self.say("250 2.0.0 Ok: queued")?;
+                    let content: Vec<u8> = self.unread.drain(..size).collect();
+                    if puts_off {
+                        self.say("503 5.5.1 No recipients")?;
+                    } else {
+                        self.has_all(&content)?;
+                    }
                 }
                 "RSET" => {
                     self.comes_to(Step::Reset)?;
@@ -220,6 +231,15 @@ impl<'a> Session<'a> {
                 _ => self.say("502 5.5.2 Not implemented")?,
             }
         }
+    }
+
+    fn has_all(&mut self, content: &[u8]) -> io::Result<()> {
+        if self.shared.script.step == Step::Final && self.shared.misbehaves() {
+            self.shared.seen.lock().unwrap().kept += 1;
+        }
+        self.comes_to(Step::Final)?;
+        self.shared.seen.lock().unwrap().taken.push(mark_in(content));
+        self.say("250 2.0.0 Ok: queued")
     }
 
     fn comes_to(&mut self, step: Step) -> io::Result<()> {
