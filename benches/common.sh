@@ -72,7 +72,7 @@ log: {format: json, level: ${LEVEL:-info}}
 $ADMIN
 END
     printf 'routes:\n  - {name: all, deliver: [sink]}\n' >"$conf/routes/all.yaml"
-    printf 'providers:\n  - {name: sink, transport: smtp, host: 127.0.0.1, port: %s, tls: none, concurrency: 100}\n' "$SINK" \
+    printf 'providers:\n  - {name: sink, transport: smtp, host: 127.0.0.1, port: %s, tls: none, concurrency: 100%s}\n' "$SINK" "${SINK_KEYS:-}" \
         >"$conf/providers/sink.yaml"
 }
 

@@ -20,9 +20,11 @@ ROUNDS=${1:-3}
 JOBS=${JOBS:-1:4096:1 20:4096:1 100:4096:1 20:102400:1 20:4096:10}
 MESSAGES=${MESSAGES:-20000}
 
-relays=(postfix waypost)
+relays=(postfix waypost chunks)
 start_postfix
 start_waypost waypost "$BINARY"
+# The same, told to send small mail in one write.
+SINK_KEYS=', chunking: true' start_waypost chunks "$BINARY"
 if [ -n "${OTHER:-}" ]; then
     start_waypost other "$OTHER"
     relays+=(other)

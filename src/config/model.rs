@@ -484,6 +484,8 @@ pub struct SmtpSettings {
     pub source: Option<IpAddr>,
     /// Whose reply texts mean provider trouble.
     pub flavor: Option<Flavor>,
+    /// Small mail leaves in one write, by BDAT, where the server offers CHUNKING and PIPELINING.
+    pub chunking: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

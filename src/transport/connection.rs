@@ -1,26 +1,29 @@
 //! One SMTP connection: moves octets between a socket and the session machine, and watches the time.
 //!
 //! The time-outs: `connect` for TCP and for the TLS handshake, each; `command` for each reply; `content` for the
-//! transfer of the content, and again for the reply to it.
+//! transfer of the content, and again for the reply to it. Where all leaves in one write, `content` is for the replies to all
+//! of it: they may come together, behind the last (RFC 2920, 3.2).
+
+mod chunks;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub(super) use chunks::Chunks;
+
 use super::handover::{Outgoing, PIECE_SIZE};
 use super::stream::{Stream, Written};
 use super::tls::{Check, Tls};
 use crate::config::Timeouts;
 use crate::mail::Domain;
-use crate::queue::QueueError;
 use crate::smtp::client::{
     Action, Break, Capabilities, Client, Failure, Input, Login, Settings, StartTls, Step, Stuffing, Transaction,
     Verdict,
@@ -28,9 +31,6 @@ use crate::smtp::client::{
 
 /// RSET and QUIT are courtesies: nobody waits long for them.
 const COURTESY: Duration = Duration::from_secs(5);
-
-/// A server that said something so lately is not about to close for want of mail.
-const FRESH: Duration = Duration::from_secs(2);
 
 /// What a closing server's last words are heard of.
 const MOST_FAREWELL: usize = 64 * 1024;
@@ -45,8 +45,7 @@ pub(super) struct Opener {
     pub(super) source: Option<IpAddr>,
     pub(super) timeouts: Timeouts,
     pub(super) tls: Tls,
-    /// A server offered CHUNKING and knew no BDAT: DATA from then on.
-    pub(super) no_chunks: AtomicBool,
+    pub(super) chunks: Chunks,
 }
 
 /// Where to, and under which name.
@@ -235,8 +234,10 @@ impl Connection {
             chunk: whole.as_ref().map(|pieces| pieces.iter().map(Bytes::len).sum()),
         };
         let mut whole = whole.unwrap_or_default();
+        let is_whole = !whole.is_empty();
+        let replies = self.client.replies_taken();
         self.step(Input::Transaction(transaction));
-        let verdicts = loop {
+        let mut verdicts = loop {
             match self.advance().await {
                 Event::Finished(verdicts) => break verdicts,
                 Event::SendContent => self.send_content(outgoing).await,
@@ -253,6 +254,9 @@ impl Connection {
                 }
             }
         };
+        if is_whole {
+            self.judge_whole(&mut verdicts, self.client.replies_taken() == replies);
+        }
         // RSET after a refusal; nothing is left to do after an acceptance.
         match self.advance().await {
             Event::Ready => {}
@@ -260,24 +264,7 @@ impl Connection {
                 self.stream = None;
             }
         }
-        if self.client.misread_chunk() && !self.opener.no_chunks.swap(true, Ordering::Relaxed) {
-            tracing::warn!(server = self.name, "offers CHUNKING and takes no BDAT: mail goes by DATA from now on");
-        }
         verdicts
-    }
-
-    /// The content, if it may leave in one write with the commands before it.
-    async fn whole(&self, outgoing: &Outgoing<'_>) -> Result<Option<VecDeque<Bytes>>, QueueError> {
-        let fit = outgoing.at_once && outgoing.size <= PIECE_SIZE as u64;
-        let able = self.client.takes_chunks() && !self.opener.no_chunks.load(Ordering::Relaxed);
-        if !fit || !able || self.heard.elapsed() >= FRESH {
-            return Ok(None);
-        }
-        let (mut pieces, mut source) = (VecDeque::new(), outgoing.content());
-        while let Some(piece) = source.next().await? {
-            pieces.push_back(piece);
-        }
-        Ok(Some(pieces))
     }
 
     /// Says QUIT and closes, without waiting long.
@@ -353,7 +340,7 @@ impl Connection {
 
     async fn send(&mut self, octets: Bytes) {
         let Some(stream) = &mut self.stream else { return };
-        let patience = patience(self.client.at(), &self.opener.timeouts);
+        let patience = patience(&self.client, &self.opener.timeouts);
         let mut pieces = VecDeque::from([octets]);
         match timeout(patience, stream.write(&mut pieces, &mut self.unread, false)).await {
             Ok(Ok(Written::All | Written::Heard)) => self.listen(),
@@ -414,20 +401,6 @@ impl Connection {
         self.write_content(pieces.into(), end_size, until).await;
     }
 
-    /// Writes commands and content. What the server says meanwhile is heard when all is written, or cannot be.
-    async fn send_whole(&mut self, mut pieces: VecDeque<Bytes>) {
-        let Some(stream) = &mut self.stream else { return };
-        let written = timeout(self.opener.timeouts.content, stream.write(&mut pieces, &mut self.unread, false)).await;
-        if pieces.is_empty() {
-            self.step(Input::EndOfContent);
-        }
-        match written {
-            Ok(Ok(Written::All | Written::Heard)) => self.listen(),
-            Ok(Err(error)) => self.broken(Break::Io(error.to_string())),
-            Err(_) => self.broken(Break::TimedOut),
-        }
-    }
-
     /// Writes pieces of the content, the last `end_size` octets of them its end. False where nothing more is to be sent.
     async fn write_content(&mut self, mut pieces: VecDeque<Bytes>, end_size: usize, until: Instant) -> bool {
         loop {
@@ -463,7 +436,7 @@ impl Wait {
         match self.0 {
             Some((taken, until)) if taken == client.replies_taken() => until,
             _ => {
-                let until = Instant::now() + patience(client.at(), timeouts);
+                let until = Instant::now() + patience(client, timeouts);
                 self.0 = Some((client.replies_taken(), until));
                 until
             }
@@ -471,8 +444,9 @@ impl Wait {
     }
 }
 
-fn patience(at: Step, timeouts: &Timeouts) -> Duration {
-    match at {
+fn patience(client: &Client, timeouts: &Timeouts) -> Duration {
+    match client.at() {
+        _ if client.sends_whole() => timeouts.content,
         Step::Content => timeouts.content,
         Step::Reset | Step::Quit => timeouts.command.min(COURTESY),
         Step::Greeting

@@ -11,14 +11,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::connection::{At, Connection, Encryption, Opener, Target};
+use super::connection::{At, Chunks, Connection, Encryption, Opener, Target};
 use super::dns::DnsError;
 use super::environment::{Environment, TransportError};
 use super::handover::{Outgoing, hand_over, left, was_stale};
@@ -64,7 +63,7 @@ impl MxTransport {
             source: settings.source,
             timeouts: provider.timeout,
             tls,
-            no_chunks: AtomicBool::new(false),
+            chunks: Chunks::new(false),
         };
         let limits = PoolLimits {
             idle: Duration::from_secs(10),

@@ -8,14 +8,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::connection::{At, Connection, Encryption, NoSession, Opener, Security, Target};
+use super::connection::{At, Chunks, Connection, Encryption, NoSession, Opener, Security, Target};
 use super::environment::{Environment, TransportError};
 use super::handover::{Outgoing, hand_over, was_stale};
 use super::hosts::in_order;
@@ -89,6 +88,7 @@ impl SmtpTransport {
             ca: settings.ca.clone(),
             source: settings.source,
             flavor: None,
+            chunking: false,
         };
         let server = Server { lmtp: true, way, host, flavor: None, clear_login };
         Self::build(provider, &common, server, environment)
@@ -116,7 +116,7 @@ impl SmtpTransport {
             source: settings.source,
             timeouts: provider.timeout,
             tls,
-            no_chunks: AtomicBool::new(false),
+            chunks: Chunks::new(settings.chunking),
         };
         Ok(Self {
             opener: Arc::new(opener),

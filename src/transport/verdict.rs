@@ -208,10 +208,13 @@ pub(super) fn is_throttling(reply: &Reply) -> bool {
 
 /// The id that a final reply gives the message: `queued as X` (Postfix, SendGrid), `Ok X` (SES), `OK id=X` (Exim).
 fn provider_id(reply: &Reply) -> Option<ProviderId> {
-    const QUEUED: &str = "queued as ";
+    // The latter is Exim's word, behind the octets of a chunk.
+    const MARKS: [&str; 2] = ["queued as ", "ok id="];
     let text = reply.text();
-    let rest = match text.to_ascii_lowercase().find(QUEUED) {
-        Some(at) => text.get(at + QUEUED.len()..)?,
+    let lower = text.to_ascii_lowercase();
+    let marked = MARKS.iter().find_map(|mark| Some(lower.find(mark)? + mark.len()));
+    let rest = match marked {
+        Some(at) => text.get(at..)?,
         None => {
             let (ok, rest) = text.split_once(' ')?;
             // Anything but a single word is prose.
@@ -222,7 +225,7 @@ fn provider_id(reply: &Reply) -> Option<ProviderId> {
         }
     };
     let word = rest.split_whitespace().next()?;
-    let id = word.trim_start_matches("id=").trim_matches(['<', '>', '.', ',', ';', '"', '\'']);
+    let id = word.trim_matches(['<', '>', '.', ',', ';', '"', '\'']);
     (!id.is_empty()).then(|| ProviderId(id.to_owned()))
 }
 
@@ -337,6 +340,7 @@ mod tests {
             ("250 2.6.0 message queued as 01J.", Some("01J")),
             ("250 Ok 0102018f-abc-000000", Some("0102018f-abc-000000")),
             ("250 OK id=1abc-0001-2x", Some("1abc-0001-2x")),
+            ("250  325 byte chunk, total 325 OK id=1xWb7H-0000z7-2g", Some("1xWb7H-0000z7-2g")),
             ("250 Ok message accepted", None),
             ("250 2.0.0 fine", None),
             ("250 ok", None),

@@ -199,7 +199,8 @@ fn smtp(subject: &Subject<'_>, cx: &mut Cx<'_>) -> Option<SmtpSettings> {
     let host = subject.need(&raw.host, "host", cx)?.0;
     subject.clear_password(credentials.as_ref(), &host, tls, cx);
     let source = raw.source.get().copied();
-    Some(SmtpSettings { host, port, tls, credentials, ca, source, flavor: raw.flavor.get().copied() })
+    let (flavor, chunking) = (raw.flavor.get().copied(), raw.chunking.get().is_some_and(|&chunking| chunking));
+    Some(SmtpSettings { host, port, tls, credentials, ca, source, flavor, chunking })
 }
 
 fn credentials(raw: &RawProvider) -> Option<Credentials> {

@@ -117,10 +117,10 @@ pub(super) fn provider(provider: &Provider) -> Facts {
             facts.add("destination_concurrency", destination_concurrency).may("ca", ca.as_ref().map(|ca| ca.display()));
             facts.may("source", *source);
         }
-        Transport::Smtp(SmtpSettings { host, port, tls, credentials, ca, source, flavor }) => {
+        Transport::Smtp(SmtpSettings { host, port, tls, credentials, ca, source, flavor, chunking }) => {
             facts.add("transport", "smtp").add("host", host).add("port", port).add("tls", word(tls));
             facts.credentials(credentials.as_ref()).may("ca", ca.as_ref().map(|ca| ca.display()));
-            facts.may("source", *source).may("flavor", flavor.map(word));
+            facts.may("source", *source).may("flavor", flavor.map(word)).may("chunking", chunking.then_some(true));
         }
         Transport::Lmtp(LmtpSettings { way, tls, credentials, ca, source }) => {
             facts.add("transport", "lmtp");

@@ -53,6 +53,8 @@ record! {
         may "credentials" credentials: RawCredentials,
         /// smtp: whose reply texts mean provider trouble: sendgrid, mailgun or ses.
         may "flavor" flavor: Flavor,
+        /// smtp: mail of up to 64 KiB leaves in one write, where the smart host offers CHUNKING and PIPELINING. Default: false.
+        may "chunking" chunking: bool,
         /// mx, smtp, lmtp: a PEM file of certificates that are trusted beside the system's.
         may "ca" ca: PathBuf,
         /// mx, smtp, lmtp: the IP address that connections come from.
@@ -162,7 +164,7 @@ impl TransportWord {
     pub fn own_keys(self) -> &'static [&'static str] {
         match self {
             Self::Mx => &["tls", "port", "ca", "source", "destination_concurrency"],
-            Self::Smtp => &["tls", "host", "port", "credentials", "flavor", "ca", "source"],
+            Self::Smtp => &["tls", "host", "port", "credentials", "flavor", "chunking", "ca", "source"],
             Self::Lmtp => &["tls", "host", "port", "socket", "credentials", "ca", "source"],
             Self::SendGrid => &["api_key", "endpoint"],
             Self::Mailgun => &["api_key", "endpoint", "domain"],
@@ -202,6 +204,7 @@ impl RawProvider {
             ("socket", at(&self.socket)),
             ("credentials", at(&self.credentials)),
             ("flavor", at(&self.flavor)),
+            ("chunking", at(&self.chunking)),
             ("ca", at(&self.ca)),
             ("source", at(&self.source)),
             ("destination_concurrency", at(&self.destination_concurrency)),

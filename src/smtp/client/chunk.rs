@@ -20,40 +20,59 @@ impl Client {
         self.misread_chunk
     }
 
+    /// Commands and content are out together: replies to all of them may come at once, behind the last (RFC 2920, 3.2).
+    pub fn sends_whole(&self) -> bool {
+        matches!(self.state, State::SendingWhole(_) | State::ExpectWhole(_))
+    }
+
     /// A reply to one of the commands. `sent`: the last octet of the content may have left; before that, nothing but the
     /// session's end can follow what decides the message.
     pub(super) fn reply_to_whole(&mut self, mut running: Running, sent: bool, reply: Reply, out: &mut Vec<Action>) {
         let step = running.at();
-        if reply.code == 421 {
-            // The server is closing, whatever it was asked (RFC 5321, 4.2.3).
+        let at_chunk = step == Step::Content;
+        if reply.code == 421 && step == Step::Rcpt {
+            // A server that goes on all the same takes the content for those that it took: that reply is waited for.
+            running.leaves(reply.clone());
+        } else if reply.code == 421 {
             running.decide_rest(&Verdict::Replied(step, reply));
             out.extend([Action::Finished(running.verdicts()), Action::Close]);
             return;
         }
-        let at_chunk = step == Step::Content;
-        if at_chunk && running.is_taken() && matches!(reply.code, 500 | 502..=504) {
+        if at_chunk && running.is_taken() && is_misread(&reply) {
             // What it takes the content for, nobody knows: the message is not taken, and the session over.
             self.misread_chunk = true;
             self.state = State::SendingWhole(running);
             return self.senseless(reply, out);
         }
-        if at_chunk && !sent && reply.is_positive() {
-            self.state = State::SendingWhole(running);
+        let out_of_step = at_chunk && reply.is_positive() && (!sent || is_of_the_envelope(&reply));
+        let back = if sent { State::ExpectWhole } else { State::SendingWhole };
+        if out_of_step {
+            self.state = back(running);
             return self.senseless(reply, out);
         }
         match running.reply(reply) {
-            Ok(Next::Await) if sent => self.state = State::ExpectWhole(running),
-            Ok(Next::Await) => self.state = State::SendingWhole(running),
-            Ok(_) if !sent => out.extend([Action::Finished(running.verdicts()), Action::Close]),
+            Ok(Next::Await) => self.state = back(running),
+            Ok(_) if !sent || running.is_leaving() => out.extend([Action::Finished(running.verdicts()), Action::Close]),
             Ok(Next::Taken) => {
                 out.push(Action::Finished(running.verdicts()));
                 self.ready(out);
             }
             Ok(Next::Send | Next::Content | Next::LoneDot | Next::Done) => self.reset(running, out),
             Err(reply) => {
-                self.state = if sent { State::ExpectWhole(running) } else { State::SendingWhole(running) };
+                self.state = back(running);
                 self.senseless(reply, out);
             }
         }
     }
+}
+
+/// It says of BDAT that it knows no such command, or not this form or place of it.
+fn is_misread(reply: &Reply) -> bool {
+    let of_syntax = reply.status.is_some_and(|status| status.subject() == 5 && matches!(status.detail(), 1 | 2 | 4));
+    matches!(reply.code, 500..=504 | 555) || reply.is_permanent() && of_syntax
+}
+
+/// Sender and recipient are what `x.1.z` is of (RFC 3463, section 3.2): one reply too many came before.
+fn is_of_the_envelope(reply: &Reply) -> bool {
+    reply.status.is_some_and(|status| status.subject() == 1)
 }

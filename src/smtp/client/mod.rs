@@ -268,10 +268,8 @@ impl Client {
             State::ExpectEhlo | State::ExpectHelo => Step::Hello,
             State::ExpectStartTls | State::Handshake => Step::StartTls,
             State::ExpectAuth(_) => Step::Auth,
-            State::ExpectEnvelope(running) => running.at(),
+            State::ExpectEnvelope(running) | State::SendingWhole(running) | State::ExpectWhole(running) => running.at(),
             State::SendingContent(_) | State::ExpectFinal(_) => Step::Content,
-            // Replies to a group of commands may come together, behind the last of them (RFC 2920, 3.2).
-            State::SendingWhole(_) | State::ExpectWhole(_) => Step::Content,
             State::ExpectReset => Step::Reset,
             State::Idle | State::ExpectQuit | State::Over => Step::Quit,
         }
@@ -485,6 +483,10 @@ impl Client {
             | State::ExpectStartTls
             | State::Handshake
             | State::ExpectAuth(_) => out.push(Action::Failed(failure)),
+            State::SendingWhole(mut running) | State::ExpectWhole(mut running) if running.is_left(&failure) => {
+                running.decide_as_left();
+                out.push(Action::Finished(running.verdicts()));
+            }
             State::ExpectEnvelope(mut running)
             | State::SendingContent(mut running)
             | State::SendingWhole(mut running) => {

@@ -18,6 +18,8 @@ pub(super) struct Running {
     awaited: VecDeque<Expect>,
     recipients: Vec<State>,
     mail_taken: bool,
+    /// The server said, to a recipient, that it is closing.
+    leaving: Option<Reply>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,7 +80,7 @@ impl Running {
             Some(octets) => (Expect::Chunk, format!("BDAT {octets} LAST\r\n").into()),
             None => (Expect::Data, Bytes::from_static(b"DATA\r\n")),
         });
-        Self { unsent, awaited: VecDeque::new(), recipients: states, mail_taken: false }
+        Self { unsent, awaited: VecDeque::new(), recipients: states, mail_taken: false, leaving: None }
     }
 
     /// The step whose reply is due.
@@ -154,6 +156,26 @@ impl Running {
             (true, Some((Expect::Data, _))) if !self.is_taken() => Ok(Next::Done),
             (true, Some(_)) if !self.mail_taken => Ok(Next::Done),
             (true, Some(_)) => Ok(Next::Send),
+        }
+    }
+
+    /// The server is closing, it says (RFC 5321, 4.2.3); or, as some do, it means this recipient alone and goes on.
+    pub(super) fn leaves(&mut self, reply: Reply) {
+        self.leaving = Some(reply);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// It has gone as it said: what it had not answered by then it did not take.
+    pub(super) fn is_left(&self, failure: &Failure) -> bool {
+        self.is_leaving() && matches!(failure, Failure::Broken { how: Break::Closed | Break::Io(_), .. })
+    }
+
+    pub(super) fn decide_as_left(&mut self) {
+        if let Some(reply) = self.leaving.take() {
+            self.decide_rest(&Verdict::Replied(Step::Rcpt, reply));
         }
     }
 

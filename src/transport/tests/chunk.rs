@@ -1,5 +1,7 @@
 //! A message that leaves in one write with its commands, where the server takes chunks, and when it goes by DATA all the same.
 
+use std::net::SocketAddr;
+
 use super::script::Server;
 use super::smtp::{script, settings, transport};
 use super::*;
@@ -21,11 +23,15 @@ const BY_DATA: &[&str] = &[
 ];
 const TAKEN: &[&str] = &["250 2.1.0 ok", "250 2.1.5 ok", "250 2.0.0 ok"];
 
+fn chunking(address: SocketAddr) -> SmtpSettings {
+    SmtpSettings { chunking: true, ..settings("127.0.0.1", address) }
+}
+
 /// The outcomes of these attempts, one after the other, and whether the last one says that the server may have it.
 fn after(scripts: &[&[&'static str]], attempts: &[Attempt]) -> (Vec<String>, bool) {
     run(async {
         let server = Server::start(scripts).await;
-        let transport = transport(&settings("127.0.0.1", server.address));
+        let transport = transport(&chunking(server.address));
         let mut came = Vec::new();
         for attempt in attempts {
             came.push(outcomes(&transport, attempt).await);
@@ -45,7 +51,7 @@ fn one(rest: &[&'static str]) -> (String, bool) {
 fn commands_and_content_leave_before_anything_is_answered() {
     run(async {
         let server = Server::start(&[&script(&[OPEN, WHOLE, TAKEN, WHOLE, TAKEN])]).await;
-        let transport = transport(&settings("127.0.0.1", server.address));
+        let transport = transport(&chunking(server.address));
         for _ in 0..2 {
             assert_eq!(outcomes(&transport, &attempt(&["r@b.example"])).await, "delivered 250");
         }
@@ -65,6 +71,10 @@ fn only_a_reply_is_certain() {
         (&["421 4.3.2 down", "!close"], "unavailable Server 421"),
         (&["250 ok", "250 ok", "421 4.3.2 down", "!close"], "unavailable Server 421"),
         (&["250 ok", "250 ok", "502 5.5.2 what is BDAT"], "unavailable Server"),
+        (&["250 ok", "421 4.3.2 down", "!close"], "unavailable Server 421"),
+        (&["250 ok", "421 4.3.2 slow down", "250 2.0.0 none"], "unavailable Server 421"),
+        (&["250 ok", "250 ok", "250 ok", "250 ok"], "unknown"),
+        (&["250 ok", "250 ok", "250 2.1.5 ok"], "unknown"),
         (&["!close"], "unknown"),
         (&["!hang"], "unknown"),
         (&["250 ok", "!close"], "unknown"),
@@ -82,7 +92,7 @@ fn recipients_beyond_the_servers_limit_follow_at_once() {
         let replies = ["250 ok", "250 ok", "452 4.5.3 too many", "250 ok"];
         let again = [">MAIL", ">RCPT TO:<c@b.example>", ">BDAT 42 LAST", "!chunk 42", "250 ok", "250 ok", "250 ok"];
         let server = Server::start(&[&script(&[OPEN, &commands, &replies, &again])]).await;
-        let transport = transport(&settings("127.0.0.1", server.address));
+        let transport = transport(&chunking(server.address));
         let attempt = attempt(&["a@b.example", "c@b.example"]);
         assert_eq!(outcomes(&transport, &attempt).await, "delivered 250, delivered 250");
     });
@@ -94,6 +104,26 @@ fn a_kept_connection_that_closes_at_the_next_message_costs_nothing() {
     let second = script(&[OPEN, WHOLE, TAKEN]);
     let attempts = [attempt(&["r@b.example"]), attempt(&["r@b.example"])];
     assert_eq!(after(&[&first, &second], &attempts).0, ["delivered 250", "delivered 250"]);
+}
+
+/// It costs this message its certainty, and none after it.
+#[test]
+fn a_server_that_ends_a_session_without_a_word_gets_data() {
+    let first = script(&[OPEN, WHOLE, TAKEN, WHOLE, &["!close"]]);
+    let second = script(&[OPEN, BY_DATA, &[">MAIL", "!close"]]);
+    let third = script(&[OPEN, BY_DATA]);
+    let attempts: Vec<_> = (0..4).map(|_| attempt(&["r@b.example"])).collect();
+    let came = after(&[&first, &second, &third], &attempts).0;
+    assert_eq!(came, ["delivered 250", "unknown", "delivered 250", "delivered 250"]);
+}
+
+#[test]
+fn it_is_for_the_operator_to_ask_for() {
+    run(async {
+        let server = Server::start(&[&script(&[OPEN, BY_DATA])]).await;
+        let transport = transport(&settings("127.0.0.1", server.address));
+        assert_eq!(outcomes(&transport, &attempt(&["r@b.example"])).await, "delivered 250");
+    });
 }
 
 #[test]
@@ -118,7 +148,7 @@ fn what_must_not_be_in_doubt_or_is_large_goes_by_data() {
 fn the_first_message_after_a_rest_goes_by_data() {
     run(async {
         let server = Server::start(&[&script(&[OPEN, WHOLE, TAKEN, BY_DATA, WHOLE, TAKEN])]).await;
-        let transport = transport(&settings("127.0.0.1", server.address));
+        let transport = transport(&chunking(server.address));
         for rest in [0, 3, 0] {
             tokio::time::pause();
             tokio::time::advance(Duration::from_secs(rest)).await;
@@ -133,7 +163,7 @@ fn the_chunk_has_the_size_of_what_is_sent() {
     run(async {
         let commands = [">MAIL", ">RCPT", ">BDAT 27 LAST", "!chunk 27"];
         let server = Server::start(&[&script(&[OPEN, &commands, TAKEN])]).await;
-        let settings = SmtpSettings { flavor: Some(Flavor::SendGrid), ..settings("127.0.0.1", server.address) };
+        let settings = SmtpSettings { flavor: Some(Flavor::SendGrid), ..chunking(server.address) };
         let transport = SmtpTransport::new(&provider(), &settings, &environment(FakeDns::default())).unwrap();
         assert_eq!(outcomes(&transport, &attempt(&["r@b.example"])).await, "delivered 250");
         drop(transport);

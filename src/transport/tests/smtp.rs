@@ -18,6 +18,7 @@ pub(super) fn settings(host: &str, address: SocketAddr) -> SmtpSettings {
         ca: None,
         source: None,
         flavor: None,
+        chunking: false,
     }
 }
 

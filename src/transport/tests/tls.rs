@@ -32,6 +32,7 @@ fn settings(address: SocketAddr, tls: SmtpTls, ca: Option<&NamedTempFile>) -> Sm
         ca: ca.map(|file| file.path().to_owned()),
         source: None,
         flavor: None,
+        chunking: false,
     }
 }
 

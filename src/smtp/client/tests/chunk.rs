@@ -46,26 +46,49 @@ fn a_refusal_before_the_content_stands() {
 #[test]
 fn a_server_that_leaves_is_believed() {
     comes_to("421 bye\r\n", &["= MAIL: 421", "= MAIL: 421", "(close)"]);
-    comes_to("250 a\r\n250 b\r\n421 bye\r\n", &["= RCPT: 421", "= RCPT: 421", "(close)"]);
+    comes_to("250 a\r\n250 b\r\n421 bye\r\n<end>", &["= RCPT: 421", "= RCPT: 421", "(close)"]);
+    comes_to("250 a\r\n421 bye\r\n<end>", &["= RCPT: 421", "= RCPT: 421", "(close)"]);
     comes_to("250 a\r\n250 b\r\n550 c\r\n421 bye\r\n", &["= the content: 421", "= RCPT: 550", "(close)"]);
+}
+
+/// Exim says 421 to a recipient and goes on: whom it took gets the message.
+#[test]
+fn a_server_that_says_so_and_stays_is_heard_to_the_end() {
+    comes_to("250 a\r\n250 b\r\n421 slow down\r\n250 taken\r\n", &["= the content: 250", "= RCPT: 421", "(close)"]);
+    comes_to("250 a\r\n421 slow down\r\n250 c\r\n554 spam\r\n", &["= RCPT: 421", "= the content: 554", "(close)"]);
+    comes_to("250 a\r\n421 b\r\n421 c\r\n503 none\r\n", &["= RCPT: 421", "= RCPT: 421", "(close)"]);
+    let garbage = "= unanswered: 'x' is no SMTP reply (at the content)";
+    comes_to("250 a\r\n250 b\r\n421 c\r\nx\r\n", &[garbage, "= RCPT: 421", "(close)"]);
+}
+
+/// By DATA a server with one reply too many would be found out at its 354.
+#[test]
+fn an_answer_about_addresses_is_none_about_the_content() {
+    let lost = "= unanswered: the reply '250 ok' makes no sense here (at the content)";
+    comes_to("250 a\r\n250 a again\r\n250 b\r\n250 2.1.5 ok\r\n", &[lost, lost, "(close)"]);
 }
 
 #[test]
 fn no_answer_to_what_was_sent_is_no_answer() {
-    let closed = "= unanswered: the server closed the connection (at the content)";
+    let closed = "= unanswered: the server closed the connection (at MAIL)";
     comes_to("<end>", &[closed, closed, "(close)"]);
+    let closed = "= unanswered: the server closed the connection (at the content)";
     comes_to("250 a\r\n550 b\r\n250 c\r\n<end>", &["= RCPT: 550", closed, "(close)"]);
-    let garbage = "= unanswered: 'hello' is no SMTP reply (at the content)";
+    let garbage = "= unanswered: 'hello' is no SMTP reply (at RCPT)";
     comes_to("250 a\r\nhello\r\n", &[garbage, garbage, "(close)"]);
 }
 
 /// It does not have the message, and takes its lines for commands: whoever goes on talking gets into it deeper.
 #[test]
 fn a_server_that_offers_chunks_and_knows_none_is_left() {
-    for code in [500, 502, 503, 504] {
-        let lost = format!("= lost: the reply '{code} what?' makes no sense here (at the content)");
+    for code in ["500", "501", "502", "503", "504", "555", "521 5.5.1", "550 5.5.2", "554 5.5.4"] {
+        let lost = format!("= lost: the reply '{} what?' makes no sense here (at the content)", &code[..3]);
         comes_to(&format!("250 a\r\n250 b\r\n250 c\r\n{code} what?\r\n"), &[&lost, &lost, "(close)"]);
     }
+    comes_to(
+        "250 a\r\n250 b\r\n250 c\r\n550 5.7.1 spam\r\n250 reset\r\n",
+        &["= the content: 550", "= the content: 550", "RSET", "(ready)"],
+    );
 }
 
 /// While the content is on its way: what decides the message ends the session too.
@@ -84,6 +107,7 @@ fn an_answer_amid_the_content() {
         client.step(Input::Octets(&mut BytesMut::from(said)), &mut out);
         (client.at(), out)
     };
+    assert_eq!(early(b"250 a\r\n"), (Step::Rcpt, vec![]));
     assert_eq!(early(b"250 a\r\n250 b\r\n"), (Step::Content, vec![]));
     let (_, out) = early(b"250 a\r\n250 b\r\n552 too large\r\n");
     assert!(
