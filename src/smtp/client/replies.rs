@@ -30,8 +30,19 @@ pub enum Garbage {
     ManyLines,
     #[error("one reply has the codes {0} and {1}")]
     Codes(u16, u16),
+    /// More came than commands had been sent.
+    #[error("'{0}' is one reply too many")]
+    Surplus(String),
     #[error("the reply '{code} {text}' makes no sense here", code = .0.code, text = .0.text())]
     Senseless(Reply),
+}
+
+impl Garbage {
+    /// Of what is left where nothing is due.
+    pub fn surplus(octets: &[u8]) -> Self {
+        let line = octets.split(|&octet| octet == b'\n').next().unwrap_or_default();
+        Self::Surplus(printable(line.get(..80).unwrap_or(line)).trim_end().to_owned())
+    }
 }
 
 impl Replies {

@@ -79,7 +79,7 @@ impl Connection {
         if !self.unread.is_empty() {
             // More replies than commands: which of them was the answer to the content, nobody knows. DATA would have been
             // out of step at its 354.
-            let garbage = Garbage::NoReply(String::from_utf8_lossy(&self.unread).trim_end().to_owned());
+            let garbage = Garbage::surplus(&self.unread);
             for verdict in verdicts.iter_mut() {
                 if matches!(verdict, Verdict::Replied(Step::Content, reply) if reply.is_positive()) {
                     *verdict = Verdict::Unanswered(Failure::Garbage { step: Step::Content, garbage: garbage.clone() });

@@ -73,7 +73,7 @@ fn only_a_reply_is_certain() {
         (&["250 ok", "250 ok", "502 5.5.2 what is BDAT"], "unavailable Server"),
         (&["250 ok", "421 4.3.2 down", "!close"], "unavailable Server 421"),
         (&["250 ok", "421 4.3.2 slow down", "250 2.0.0 none"], "unavailable Server 421"),
-        (&["250 ok", "250 ok", "250 ok", "250 ok"], "unknown"),
+        (&["250 ok\r\n250 ok\r\n250 ok\r\n250 ok"], "unknown"),
         (&["250 ok", "250 ok", "250 2.1.5 ok"], "unknown"),
         (&["!close"], "unknown"),
         (&["!hang"], "unknown"),
@@ -83,6 +83,19 @@ fn only_a_reply_is_certain() {
     ] {
         assert_eq!(one(rest), (outcome.to_owned(), true), "{rest:?}");
     }
+}
+
+#[test]
+fn a_reply_too_many_is_told() {
+    run(async {
+        // In one write, so that they come together.
+        let replies = ["250 ok\r\n250 ok\r\n250 ok\r\n554 5.7.1 spam\u{7}"];
+        let server = Server::start(&[&script(&[OPEN, WHOLE, &replies])]).await;
+        let transport = transport(&chunking(server.address));
+        let outcome = transport.attempt(&attempt(&["r@b.example"])).await.remove(0);
+        let text = outcome.diagnosis().text.clone();
+        assert!(text.contains("'554 5.7.1 spam' is one reply too many (at the content)"), "{text}");
+    });
 }
 
 #[test]
