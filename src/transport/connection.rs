@@ -5,6 +5,7 @@
 //! of it: they may come together, behind the last (RFC 2920, 3.2).
 
 mod chunks;
+mod content;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,14 +20,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub(super) use chunks::Chunks;
 
-use super::handover::{Outgoing, PIECE_SIZE};
+use super::handover::Outgoing;
 use super::stream::{Stream, Written};
 use super::tls::{Check, Tls};
 use crate::config::Timeouts;
 use crate::mail::Domain;
 use crate::smtp::client::{
-    Action, Break, Capabilities, Client, Failure, Input, Login, Settings, StartTls, Step, Stuffing, Transaction,
-    Verdict,
+    Action, Break, Capabilities, Client, Failure, Input, Login, Settings, StartTls, Step, Transaction, Verdict,
 };
 
 /// RSET and QUIT are courtesies: nobody waits long for them.
@@ -233,8 +233,8 @@ impl Connection {
             utf8_header: outgoing.utf8_header,
             chunk: whole.as_ref().map(|pieces| pieces.iter().map(Bytes::len).sum()),
         };
+        let is_whole = whole.is_some();
         let mut whole = whole.unwrap_or_default();
-        let is_whole = !whole.is_empty();
         let replies = self.client.replies_taken();
         self.step(Input::Transaction(transaction));
         let mut verdicts = loop {
@@ -369,60 +369,6 @@ impl Connection {
             }
             Ok(Err(why)) => Err(Break::Tls(why)),
             Err(_) => Err(Break::Tls("no handshake in time".to_owned())),
-        }
-    }
-
-    /// Sends the content and its end. What came of it is among the actions then.
-    async fn send_content(&mut self, outgoing: &Outgoing<'_>) {
-        let until = Instant::now() + self.opener.timeouts.content;
-        let (mut stuffing, mut source) = (Stuffing::default(), outgoing.content());
-        let (mut pieces, mut gathered) = (Vec::new(), 0);
-        loop {
-            match source.next().await {
-                Err(error) => return self.broken(Break::Content(error.to_string())),
-                Ok(None) => break,
-                Ok(Some(chunk)) => {
-                    // The last piece waits for the end, so that a small message leaves in one write.
-                    if gathered + chunk.len() > PIECE_SIZE && gathered > 0 {
-                        if !self.write_content(std::mem::take(&mut pieces).into(), 0, until).await {
-                            return;
-                        }
-                        gathered = 0;
-                    }
-                    gathered += chunk.len();
-                    stuffing.stuff(chunk, &mut pieces);
-                }
-            }
-        }
-        outgoing.progress.sending_the_last();
-        let end = stuffing.end();
-        let end_size = end.len();
-        pieces.push(end);
-        self.write_content(pieces.into(), end_size, until).await;
-    }
-
-    /// Writes pieces of the content, the last `end_size` octets of them its end. False where nothing more is to be sent.
-    async fn write_content(&mut self, mut pieces: VecDeque<Bytes>, end_size: usize, until: Instant) -> bool {
-        loop {
-            let Some(stream) = &mut self.stream else { return false };
-            let written = timeout_at(until, stream.write(&mut pieces, &mut self.unread, true)).await;
-            let left: usize = pieces.iter().map(Bytes::len).sum();
-            // From its first octet on, the end may have left.
-            if left < end_size {
-                self.step(Input::EndOfContent);
-            }
-            match written {
-                Ok(Ok(Written::All)) => return true,
-                Ok(Ok(Written::Heard)) => self.listen(),
-                Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => self.broken(Break::Closed),
-                Ok(Err(error)) => self.broken(Break::Io(error.to_string())),
-                Err(_) => self.broken(Break::TimedOut),
-            }
-            if !self.actions.is_empty() {
-                // The server has decided; what it was not sent by now it will not get, so no other mail can follow.
-                self.stream = None;
-                return false;
-            }
         }
     }
 }

@@ -37,6 +37,8 @@ impl Client {
             running.decide_rest(&Verdict::Replied(step, reply));
             out.extend([Action::Finished(running.verdicts()), Action::Close]);
             return;
+        } else {
+            running.goes_on();
         }
         if at_chunk && running.is_taken() && is_misread(&reply) {
             // What it takes the content for, nobody knows: the message is not taken, and the session over.
@@ -51,6 +53,10 @@ impl Client {
             return self.senseless(reply, out);
         }
         match running.reply(reply) {
+            // Nothing that it could still say matters.
+            Ok(Next::Await) if running.is_leaving() && running.is_decided() => {
+                out.extend([Action::Finished(running.verdicts()), Action::Close]);
+            }
             Ok(Next::Await) => self.state = back(running),
             Ok(_) if !sent || running.is_leaving() => out.extend([Action::Finished(running.verdicts()), Action::Close]),
             Ok(Next::Taken) => {

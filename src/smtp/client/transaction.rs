@@ -20,6 +20,8 @@ pub(super) struct Running {
     mail_taken: bool,
     /// The server said, to a recipient, that it is closing.
     leaving: Option<Reply>,
+    /// And answered something behind that all the same.
+    went_on: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -80,7 +82,7 @@ impl Running {
             Some(octets) => (Expect::Chunk, format!("BDAT {octets} LAST\r\n").into()),
             None => (Expect::Data, Bytes::from_static(b"DATA\r\n")),
         });
-        Self { unsent, awaited: VecDeque::new(), recipients: states, mail_taken: false, leaving: None }
+        Self { unsent, awaited: VecDeque::new(), recipients: states, mail_taken: false, leaving: None, went_on: false }
     }
 
     /// The step whose reply is due.
@@ -164,13 +166,20 @@ impl Running {
         self.leaving = Some(reply);
     }
 
+    /// It answers all the same.
+    pub(super) fn goes_on(&mut self) {
+        self.went_on = self.leaving.is_some();
+    }
+
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
-    /// It has gone as it said: what it had not answered by then it did not take.
+    /// It has gone as it said, at once: what it had not answered by then it did not take.
     pub(super) fn is_left(&self, failure: &Failure) -> bool {
-        self.is_leaving() && matches!(failure, Failure::Broken { how: Break::Closed | Break::Io(_), .. })
+        self.is_leaving()
+            && !self.went_on
+            && matches!(failure, Failure::Broken { how: Break::Closed | Break::Io(_), .. })
     }
 
     pub(super) fn decide_as_left(&mut self) {

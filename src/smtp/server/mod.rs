@@ -172,7 +172,7 @@ impl Session {
         self.user.as_deref()
     }
 
-    /// Who has signed in by AUTH in this session.
+    /// Who has signed in by AUTH.
     pub fn signed_in(&self) -> Option<&str> {
         self.user().filter(|_| !self.by_certificate)
     }

@@ -42,7 +42,9 @@ impl Chunks {
         if self.go() {
             tracing::warn!(server, minutes = span.as_secs() / 60, "{why}: mail goes by DATA for a while");
         }
-        *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + span);
+        let mut rests = self.rests.lock().unwrap_or_else(PoisonError::into_inner);
+        // The longer one stands.
+        *rests = (*rests).max(Some(Instant::now() + span));
     }
 }
 

@@ -57,6 +57,11 @@ fn a_server_that_says_so_and_stays_is_heard_to_the_end() {
     comes_to("250 a\r\n250 b\r\n421 slow down\r\n250 taken\r\n", &["= the content: 250", "= RCPT: 421", "(close)"]);
     comes_to("250 a\r\n421 slow down\r\n250 c\r\n554 spam\r\n", &["= RCPT: 421", "= the content: 554", "(close)"]);
     comes_to("250 a\r\n421 b\r\n421 c\r\n503 none\r\n", &["= RCPT: 421", "= RCPT: 421", "(close)"]);
+    // Nothing is left to wait for.
+    comes_to("250 a\r\n550 b\r\n421 c\r\n", &["= RCPT: 550", "= RCPT: 421", "(close)"]);
+    // Whether it went on as far as the content, nobody knows.
+    let closed = "= unanswered: the server closed the connection (at the content)";
+    comes_to("250 a\r\n421 b\r\n250 c\r\n<end>", &["= RCPT: 421", closed, "(close)"]);
     let garbage = "= unanswered: 'x' is no SMTP reply (at the content)";
     comes_to("250 a\r\n250 b\r\n421 c\r\nx\r\n", &[garbage, "= RCPT: 421", "(close)"]);
 }
